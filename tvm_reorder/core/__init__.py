@@ -1,0 +1,1 @@
+"""IR-free facts, algebra and decisions: numpy and the standard library only."""

@@ -1,0 +1,301 @@
+"""The decision at one pool: facts in, a Plan or a Refusal out.  Pure.
+
+Identity
+    maxpool(f(x)) = f(maxpool(x)), f = f_1 o ... o f_n the links from the pool upwards.
+
+Side conditions, each with its reason
+    * f_1 o ... o f_k is non-decreasing on every channel, as computed.  The longest such k is taken;
+      falling after falling rises, so a single falling link does not end the search.
+    * Each moved link has one user.  A second user of the value *below* the chain is harmless.
+    * Every window sees a real element, and the geometry is static.
+    * Padding: the pool pads with the lowest finite value, L_out for f's output and L_in after the
+      exchange.  A window whose real elements are all -inf needs max(f(-inf), L_out) = f(L_in), and
+      no finite input may be mapped below L_out, which f(L_in) >= L_out ensures.
+    * Integer steps do not wrap: the interval of values is followed up the chain.
+    * The exchange saves evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .config import ReorderConfig
+from .cost import Evaluations, count_evaluations
+from .monotone import Direction, MonotoneMap, compose
+from .refusal import Reason, Refusal
+from .window import PoolWindow
+
+DIRECTION_REASON = {
+    Direction.FALLING: Reason.FALLING,
+    Direction.VALLEY: Reason.VALLEY,
+    Direction.OTHER: Reason.NOT_MONOTONE,
+}
+_DIRECTION_WORDS = {
+    Direction.FALLING: "falling",
+    Direction.VALLEY: "falling, then rising",
+    Direction.OTHER: "neither rising nor falling throughout",
+}
+
+
+@dataclass(frozen=True)
+class Link:
+    """One elementwise step of a chain.
+
+    Parameters
+    ----------
+    map : MonotoneMap
+        What the step does to one value.
+    dtype : str
+        Dtype of the step's output.
+    steps : int
+        Elementwise operators the step is made of.
+    shared : Refusal or None
+        Set if the step's value is wanted elsewhere too.
+    """
+
+    map: MonotoneMap
+    dtype: str
+    steps: int = 1
+    shared: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A pool and the steps above it, as facts.
+
+    Parameters
+    ----------
+    window : PoolWindow or Refusal
+        The pool's geometry; a refusal if it is not static.
+    planes : int
+        Batch times channels.
+    links : tuple of Link
+        From the pool upwards, as far as they could be read.
+    base_dtypes : tuple of str
+        Entry k is the dtype of the value that f_1 o ... o f_k takes; entry 0 is the pool's own.
+    input_range : tuple of int or None
+        Interval of the value below the last link, if that is an integer.
+    stop : Refusal or None
+        Why the chain could not be followed further; None if it reaches a producer.  Set if there
+        are no links.
+    producer : Refusal or None
+        Set if no convolution or dense layer computes the chain's input.
+    """
+
+    window: PoolWindow | Refusal
+    planes: int
+    links: tuple[Link, ...]
+    base_dtypes: tuple[str, ...]
+    input_range: tuple[int, int] | None = None
+    stop: Refusal | None = None
+    producer: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An exchange that is decided.
+
+    Parameters
+    ----------
+    moved : int
+        How many links, counted from the pool, go past it.
+    chain : tuple of str
+        Their names in order of execution.
+    evaluations : Evaluations
+        What the exchange saves.
+    note : Refusal or None
+        Why the next link stays, if one does.
+    """
+
+    moved: int
+    chain: tuple[str, ...]
+    evaluations: Evaluations
+    note: Refusal | None = None
+
+
+def check_exchange(chain: Chain, config: ReorderConfig) -> Plan | Refusal:
+    """Decide one pool.
+
+    Returns
+    -------
+    Plan or Refusal
+        The longest exchange that is exact under the licence, or the closest miss.
+    """
+    refusal = _check_window(chain.window)
+    if refusal:
+        return refusal
+    if not chain.links:
+        return chain.stop
+    moved, note = _longest_exchange(chain, config)
+    if not moved:
+        return note
+    if chain.producer and not config.any_producer:
+        return chain.producer
+    evaluations = count_evaluations(
+        chain.window, chain.planes, sum(link.steps for link in chain.links[:moved])
+    )
+    if not evaluations.is_saving:
+        return Refusal(
+            Reason.NO_SAVING,
+            "evaluations after the pool",
+            f"{evaluations.after} against {evaluations.before} before it",
+            "fewer",
+        )
+    names = tuple(link.map.name for link in reversed(chain.links[:moved]))
+    return Plan(moved, names, evaluations, note)
+
+
+def _check_window(window: PoolWindow | Refusal) -> Refusal | None:
+    if isinstance(window, Refusal):
+        return window
+    if window.has_padding_only_window:
+        return Refusal(
+            Reason.PADDING_ONLY_WINDOW,
+            f"a window of the pool {window}",
+            "padding only",
+            "over at least one real element",
+        )
+    return None
+
+
+def _longest_exchange(chain: Chain, config: ReorderConfig) -> tuple[int, Refusal | None]:
+    """Longest k that may move, and the first objection met on the way to a longer one."""
+    moved, note, total = 0, None, None
+    wraps = _first_wrapping_link(chain)
+    for index, link in enumerate(chain.links):
+        if link.shared or index == wraps:
+            return moved, note or link.shared or _overflow(link)
+        total = link.map if total is None else compose(total, link.map)
+        objection = _objection(total, chain, index, config)
+        if objection is None:
+            moved, note = index + 1, None
+        else:
+            note = note or objection
+    return moved, note or chain.stop
+
+
+def _objection(
+    total: MonotoneMap, chain: Chain, index: int, config: ReorderConfig
+) -> Refusal | None:
+    link = chain.links[index]
+    if not total.is_non_decreasing:
+        return _direction_refusal(total, link)
+    if not config.licence.allows_drop(total.worst_ulp):
+        return _drop_refusal(total, link, config)
+    if chain.window.has_padding and not config.licence.finite:
+        return _padding_refusal(total, chain, index)
+    return None
+
+
+def _direction_refusal(total: MonotoneMap, link: Link) -> Refusal:
+    wrong = [d for d in total.directions if not d.is_non_decreasing]
+    many = len(total.directions)
+    where = f" on {len(wrong)} of {many} channels" if many > 1 else ""
+    if total.why in (Reason.NEGATIVE_SCALE, Reason.NEGATIVE_SLOPE):
+        noun = "scale" if total.why is Reason.NEGATIVE_SCALE else "slope"
+        return Refusal(
+            total.why, f"the {noun} of {link.map.name}", f"{total.detail}{where}", "0 or more"
+        )
+    reason = total.why or DIRECTION_REASON[wrong[0]]
+    words = total.detail or _DIRECTION_WORDS[wrong[0]]
+    return Refusal(reason, link.map.name, f"{words}{where}", "non-decreasing")
+
+
+def _drop_refusal(total: MonotoneMap, link: Link, config: ReorderConfig) -> Refusal:
+    if total.worst_ulp is None:
+        return Refusal(
+            Reason.UNPROVEN,
+            f"{link.map.name} as computed on {link.dtype}",
+            "not known to be non-decreasing for this target",
+            "proven or measured to be",
+        )
+    return Refusal(
+        Reason.DECREASES_AS_COMPUTED,
+        f"the worst drop of {link.map.name} as computed",
+        f"{total.worst_ulp} ulp",
+        f"at most {config.licence.ulp} ulp (licence {config.licence})",
+    )
+
+
+def _padding_refusal(total: MonotoneMap, chain: Chain, index: int) -> Refusal | None:
+    lowest_out = _lowest(chain.base_dtypes[0])
+    lowest_in = _lowest(chain.base_dtypes[index + 1])
+    required = "no higher than f of it: max(f(-inf), lowest) = f(lowest)"
+    subject = f"the pool's padding below {chain.links[index].map.name}"
+    if lowest_out is None or lowest_in is None or total.evaluate is None:
+        return Refusal(Reason.PADDING_MEETS_INFINITY, subject, "not comparable", required)
+    with np.errstate(all="ignore"):
+        at_lowest = total.evaluate(np.full((1, 1, 1, 1, 1), lowest_in))
+        holds = (at_lowest >= lowest_out) | np.isnan(at_lowest)
+        if lowest_in.dtype.kind == "f":
+            at_infinity = total.evaluate(np.full((1, 1, 1, 1, 1), -np.inf, lowest_in.dtype))
+            stock = np.maximum(at_infinity, lowest_out)
+            holds = holds & ((stock == at_lowest) | np.isnan(at_infinity))
+    if np.all(holds):
+        return None
+    return Refusal(
+        Reason.PADDING_MEETS_INFINITY,
+        subject,
+        "changed where all real elements are -inf",
+        required + " (or licence 'finite')",
+    )
+
+
+def _lowest(dtype: str) -> np.generic | None:
+    """Lowest finite value, TVM's padding of max pools; None for dtypes numpy lacks."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        return None
+    info = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
+    return kind.type(info.min)
+
+
+def _overflow(link: Link) -> Refusal:
+    return Refusal(
+        Reason.INTEGER_OVERFLOW,
+        f"{link.map.name} on {link.dtype}",
+        "able to leave the range of its dtype",
+        "within it",
+    )
+
+
+def _first_wrapping_link(chain: Chain) -> int | None:
+    """Index of the link nearest to the pool whose integer arithmetic may wrap."""
+    wrapping, interval = None, chain.input_range
+    dtypes: Sequence[str] = chain.base_dtypes
+    for index in reversed(range(len(chain.links))):
+        link, source = chain.links[index], dtypes[index + 1]
+        if not _is_integer(link.dtype):
+            interval = None
+            continue
+        if not _is_integer(source):
+            wrapping, interval = index, _dtype_range(link.dtype)
+            continue
+        interval = _image(link.map, interval or _dtype_range(source))
+        limits = _dtype_range(link.dtype)
+        if interval is None or interval[0] < limits[0] or interval[1] > limits[1]:
+            wrapping, interval = index, limits
+    return wrapping
+
+
+def _image(step: MonotoneMap, interval: tuple[int, int]) -> tuple[int, int] | None:
+    """Interval of a step's results on an integer interval, in unbounded arithmetic."""
+    if step.evaluate is None or any(
+        d not in (Direction.RISING, Direction.FALLING, Direction.CONSTANT) for d in step.directions
+    ):
+        return None
+    ends = [step.evaluate(np.full((1, 1, 1, 1, 1), end, dtype=object)) for end in interval]
+    return min(int(np.min(e)) for e in ends), max(int(np.max(e)) for e in ends)
+
+
+def _is_integer(dtype: str) -> bool:
+    return dtype.startswith(("int", "uint"))
+
+
+def _dtype_range(dtype: str) -> tuple[int, int]:
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)

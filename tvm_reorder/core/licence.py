@@ -1,0 +1,69 @@
+"""How much of the result the exchange may change.
+
+=================  ============================================================================
+``equal``          results compare equal (``==``) wherever no NaN enters or arises; the default
+``finite``         as ``equal``, for values that are finite (no infinity) inside the chain
+``ulp:N``          f as computed may drop by at most N units in the last place of its output
+``finite+ulp:N``   both
+``bitwise``        the sign of zero counts too: max(+0, -0) depends on order, so no rule meets it
+=================  ============================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_WORDING = "'equal', 'finite', 'ulp:N', 'finite+ulp:N' (N >= 1) or 'bitwise'"
+
+
+@dataclass(frozen=True)
+class Licence:
+    """What a user allows.
+
+    Parameters
+    ----------
+    ulp : int
+        Allowed drop of an activation as computed, in units in the last place; 0 is none.
+    finite : bool
+        True if the chain's values are known to be finite.
+    bitwise : bool
+        True if the sign of zero must be kept too.
+    """
+
+    ulp: int = 0
+    finite: bool = False
+    bitwise: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Licence:
+        """Read a licence from its text form.
+
+        Raises
+        ------
+        ValueError
+            If the text is not a licence; the message names the text and the forms there are.
+        """
+        words = text.strip().lower()
+        if words == "equal":
+            return EQUAL
+        if words == "bitwise":
+            return BITWISE
+        match = re.fullmatch(r"(finite)?(\+?)(?:ulp:([1-9][0-9]*))?", words)
+        if not words or not match or bool(match[2]) != bool(match[1] and match[3]):
+            raise ValueError(f"licence is {text!r} but must be {_WORDING}")
+        return cls(ulp=int(match[3] or 0), finite=bool(match[1]))
+
+    def allows_drop(self, worst_ulp: int | None) -> bool:
+        """True if a map whose worst drop is `worst_ulp` may be exchanged."""
+        return worst_ulp is not None and worst_ulp <= self.ulp
+
+    def __str__(self) -> str:
+        if self.bitwise:
+            return "bitwise"
+        parts = ["finite"] * self.finite + [f"ulp:{self.ulp}"] * bool(self.ulp)
+        return "+".join(parts) or "equal"
+
+
+EQUAL = Licence()
+BITWISE = Licence(bitwise=True)

@@ -1,0 +1,64 @@
+"""Why an exchange is refused.  The wording lives here and nowhere else.
+
+A refusal is a value, said as "*subject* is *actual* but must be *required*".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Reason(Enum):
+    """Every reason there is; a test asserts each one and that none is missing."""
+
+    NOT_A_MAX_POOL = "not-a-max-pool"
+    NO_ACTIVATION = "no-activation"
+    UNKNOWN_OPERATOR = "unknown-operator"
+    UNKNOWN_SIGN = "unknown-sign"
+    SHARED = "shared"
+    FUNCTION_OUTPUT = "function-output"
+    FALLING = "falling"
+    VALLEY = "valley"
+    NOT_MONOTONE = "not-monotone"
+    NEGATIVE_SCALE = "negative-scale"
+    NEGATIVE_SLOPE = "negative-slope"
+    DECREASES_AS_COMPUTED = "decreases-as-computed"
+    UNPROVEN = "unproven"
+    INTEGER_OVERFLOW = "integer-overflow"
+    NON_FINITE_CONSTANT = "non-finite-constant"
+    VARIES_IN_WINDOW = "varies-in-window"
+    DYNAMIC_WINDOW = "dynamic-window"
+    PADDING_ONLY_WINDOW = "padding-only-window"
+    PADDING_MEETS_INFINITY = "padding-meets-infinity"
+    NO_SAVING = "no-saving"
+    PRODUCER = "producer"
+    BRANCHES_DIFFER = "branches-differ"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One refusal.
+
+    Parameters
+    ----------
+    reason : Reason
+        The machine-readable reason.
+    subject, actual, required : str
+        The thing, what it is, and what it should be.
+    """
+
+    reason: Reason
+    subject: str
+    actual: str
+    required: str
+
+    def __str__(self) -> str:
+        return f"{self.subject} is {self.actual} but must be {self.required}"
+
+
+def require(
+    condition: bool, reason: Reason, subject: str, actual: object, required: str
+) -> Refusal | None:
+    """None if the condition holds, else the refusal."""
+    return None if condition else Refusal(reason, subject, str(actual), required)

@@ -1,0 +1,165 @@
+"""What happened at every pool: sites, their status, and the report that keeps them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from .refusal import Refusal
+
+
+class Status(IntEnum):
+    """Ordered: the better outcome is the larger one."""
+
+    REFUSED = 0
+    EXCHANGEABLE = 1
+    EXCHANGED = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Site:
+    """One pool and its verdict.
+
+    Parameters
+    ----------
+    name : str
+        Where: the pool's name in the model, or ``max_pool2d_3`` for the third one.
+    status : Status
+        The verdict.
+    window : str
+        Kernel/stride, input and output size.
+    chain : tuple of str
+        The steps moved past the pool, in order of execution; those refused for a refused site.
+    refusal : Refusal or None
+        Why the site is refused, or why the next step up the chain stays.
+    evaluations_before, evaluations_after : int
+        Elementwise evaluations of the moved steps; both 0 for a refused site.
+    rule : str
+        The rule that made the exchange; empty for a refused site.
+    is_max_pool : bool
+        False for average pools, which are listed apart.
+    """
+
+    name: str
+    status: Status
+    window: str
+    chain: tuple[str, ...] = ()
+    refusal: Refusal | None = None
+    evaluations_before: int = 0
+    evaluations_after: int = 0
+    rule: str = ""
+    is_max_pool: bool = True
+
+    @property
+    def explanation(self) -> str:
+        """One sentence on the verdict."""
+        if self.status is Status.REFUSED:
+            return str(self.refusal)
+        saved = self.evaluations_before / self.evaluations_after
+        text = f"{self.rule}: {saved:.2f}x fewer evaluations"
+        return f"{text}; the next step stays: {self.refusal}" if self.refusal else text
+
+    def merged_with(self, other: Site) -> Site:
+        """This site after another rule exchanged more of it, or the later, closer miss."""
+        if self.status is Status.REFUSED:
+            return other
+        if other.status is Status.REFUSED:
+            return self
+        return replace(
+            other,
+            chain=other.chain + self.chain,
+            evaluations_before=self.evaluations_before + other.evaluations_before,
+            evaluations_after=self.evaluations_after + other.evaluations_after,
+            rule=f"{self.rule}+{other.rule}",
+        )
+
+    def as_dict(self) -> dict:
+        """The site as JSON values."""
+        return {
+            "name": self.name,
+            "status": str(self.status),
+            "reason": self.refusal.reason.value if self.refusal else None,
+            "explanation": self.explanation,
+            "chain": list(self.chain),
+            "window": self.window,
+            "evaluations_before": self.evaluations_before,
+            "evaluations_after": self.evaluations_after,
+        }
+
+
+class Report:
+    """Every pool of every module the pass ran on.
+
+    Iterating gives the sites of the latest run.  Safe to fill from several threads.
+
+    Attributes
+    ----------
+    runs : list of tuple of Site
+        One entry per run of the pass, oldest first, average pools included.
+    """
+
+    def __init__(self):
+        self.runs: list[tuple[Site, ...]] = []
+        self._lock = threading.Lock()
+
+    def add(self, sites: tuple[Site, ...]) -> None:
+        """Keep the sites of one run."""
+        with self._lock:
+            self.runs.append(tuple(sites))
+
+    @property
+    def has_run(self) -> bool:
+        """False if the pass never ran: switched off, below its opt_level, or nothing was built."""
+        return bool(self.runs)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Max pools of the latest run, in order of execution."""
+        return tuple(site for site in self._latest() if site.is_max_pool)
+
+    @property
+    def other_pools(self) -> tuple[Site, ...]:
+        """Pools of the latest run that are not max pools."""
+        return tuple(site for site in self._latest() if not site.is_max_pool)
+
+    @property
+    def exchanged(self) -> tuple[Site, ...]:
+        """Sites of the latest run that were exchanged."""
+        return tuple(site for site in self.sites if site.status is Status.EXCHANGED)
+
+    def __iter__(self):
+        return iter(self.sites)
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def __str__(self) -> str:
+        if not self.has_run:
+            return "the pass has not run"
+        lines = [f"{len(self.exchanged)} of {len(self.sites)} max pools exchanged"]
+        for site in self.sites + self.other_pools:
+            chain = " > ".join(site.chain) or "-"
+            lines.append(
+                f"  {site.name}: {site.status}, {chain}, {site.window}; {site.explanation}"
+            )
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict:
+        """The latest run as JSON values."""
+        return {
+            "sites": [site.as_dict() for site in self.sites],
+            "other_pools": [site.as_dict() for site in self.other_pools],
+        }
+
+    def to_json(self) -> str:
+        """The latest run as JSON text."""
+        return json.dumps(self.as_dict(), indent=2)
+
+    def _latest(self) -> tuple[Site, ...]:
+        with self._lock:
+            return self.runs[-1] if self.runs else ()

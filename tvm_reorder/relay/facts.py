@@ -1,0 +1,171 @@
+"""Relay calls, attributes and types as core facts; the only file that knows attribute names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from tvm import IRModule, relay
+from tvm.ir import TensorType
+from tvm.tir import IntImm
+
+from ..core.refusal import Reason, Refusal
+from ..core.window import AdaptiveAxis, PoolWindow, WindowAxis
+from .sites import FunctionGraph, op_name
+
+_SPATIAL = "DHW"
+
+
+@dataclass(frozen=True)
+class PoolFacts:
+    """One pool, read.
+
+    Parameters
+    ----------
+    window : PoolWindow or Refusal
+        Its geometry.
+    window_axes : tuple of int
+        Positions of the spatial axes in the tensor.
+    channel_axis : int
+        Position of the (outer) channel axis.
+    shape : tuple of int or None
+        Shape of the input; None for a dynamic extent.
+    dtype : str
+        Dtype of the input.
+    pad : relay.Call or None
+        An explicit ``nn.pad`` in front of the pool that pads as the pool itself would; it counts
+        as the pool's own padding and `shape` is the shape before it.
+    """
+
+    window: PoolWindow | Refusal
+    window_axes: tuple[int, ...]
+    channel_axis: int
+    shape: tuple[int | None, ...]
+    dtype: str
+    pad: relay.Call | None = None
+
+    def data_of(self, pool: relay.Call) -> relay.Expr:
+        """What the pool, or its explicit padding, reads; also for a rewritten pool."""
+        return pool.args[0] if self.pad is None else pool.args[0].args[0]
+
+    @property
+    def planes(self) -> int:
+        """Batch times channels; dynamic extents count once."""
+        return prod(
+            extent or 1 for axis, extent in enumerate(self.shape) if axis not in self.window_axes
+        )
+
+
+def read_pool(pool: relay.Call, graph: FunctionGraph) -> PoolFacts:
+    """Facts of a pool call on typed IR."""
+    layout = str(pool.attrs.layout)
+    axes = re.findall("[A-Za-z]", re.sub("[0-9]", "", layout))
+    window_axes = tuple(i for i, axis in enumerate(axes) if axis in _SPATIAL)
+    pad = _read_padding(pool.args[0], window_axes, graph)
+    data_type = (pool if pad is None else pad).args[0].checked_type
+    return PoolFacts(
+        window=_read_window(pool, pad, layout, axes, window_axes),
+        window_axes=window_axes,
+        channel_axis=axes.index("C"),
+        shape=read_shape(data_type),
+        dtype=str(data_type.dtype),
+        pad=pad,
+    )
+
+
+def read_shape(tensor_type: TensorType) -> tuple[int | None, ...]:
+    """Shape of a tensor type, None where an extent is not static."""
+    return tuple(int(d) if isinstance(d, (int, IntImm)) else None for d in tensor_type.shape)
+
+
+def read_dtype(expr: relay.Expr) -> str | None:
+    """Dtype of a typed tensor expression, None for a tuple or function."""
+    checked = expr.checked_type
+    return str(checked.dtype) if isinstance(checked, TensorType) else None
+
+
+def read_constant(expr: relay.Expr) -> np.ndarray | None:
+    """Value of a constant, or of an expression made of constants only; else None."""
+    if isinstance(expr, relay.Constant):
+        return expr.data.numpy()
+    if relay.analysis.free_vars(expr) or not isinstance(expr, relay.Call):
+        return None
+    folded = relay.transform.FoldConstantExpr(expr, IRModule())
+    return folded.data.numpy() if isinstance(folded, relay.Constant) else None
+
+
+def read_integer_bound(producer: relay.Expr) -> tuple[int, int] | None:
+    """Interval an integer convolution or dense layer can reach, None if its weights are unknown.
+
+    Every output is a sum of products, so the sum of the weights' magnitudes times the largest
+    magnitude of the data's dtype bounds it.
+    """
+    if not isinstance(producer, relay.Call) or len(producer.args) != 2:
+        return None
+    data_dtype, weight = read_dtype(producer.args[0]), producer.args[1]
+    if not data_dtype or not data_dtype.startswith(("int", "uint")):
+        return None
+    values = read_constant(weight)
+    if values is None:
+        return None
+    info = np.iinfo(data_dtype)
+    bound = int(np.abs(values.astype(np.int64)).sum()) * max(-int(info.min), int(info.max))
+    return -bound, bound
+
+
+def _read_padding(call, window_axes, graph: FunctionGraph) -> relay.Call | None:
+    """The call if it pads spatial axes with the dtype's lowest value, for the pool alone."""
+    if op_name(call) != "nn.pad" or graph.users(call) > 1 or str(call.attrs.pad_mode) != "constant":
+        return None
+    value, dtype = read_constant(call.args[1]), read_dtype(call)
+    elsewhere = any(
+        int(width) != 0
+        for axis, widths in enumerate(call.attrs.pad_width)
+        for width in widths
+        if axis not in window_axes
+    )
+    if value is None or elsewhere or not dtype.startswith(("float", "int", "uint")):
+        return None
+    lowest = (np.finfo if dtype.startswith("float") else np.iinfo)(dtype).min
+    return call if np.asarray(value).astype(dtype) <= lowest else None
+
+
+def _read_window(pool, pad, layout, axes, window_axes) -> PoolWindow | Refusal:
+    subject = f"the window of {op_name(pool)}"
+    out_layout = str(getattr(pool.attrs, "out_layout", "") or layout)
+    if out_layout != layout or any(axis.upper() in _SPATIAL and axis.islower() for axis in axes):
+        return Refusal(
+            Reason.DYNAMIC_WINDOW,
+            subject,
+            f"over layout {layout} -> {out_layout}",
+            "over whole spatial axes in one layout",
+        )
+    data = (pool if pad is None else pad).args[0]
+    sizes = [read_shape(data.checked_type)[axis] for axis in window_axes]
+    outputs = [read_shape(pool.checked_type)[axis] for axis in window_axes]
+    if None in sizes or None in outputs:
+        text = " x ".join("?" if size is None else str(size) for size in sizes)
+        return Refusal(Reason.DYNAMIC_WINDOW, subject, f"over {text}", "over static extents")
+    explicit = [0 if pad is None else int(pad.attrs.pad_width[axis][0]) for axis in window_axes]
+    if "global" in op_name(pool) or "adaptive" in op_name(pool):
+        return PoolWindow(tuple(AdaptiveAxis(s, o) for s, o in zip(sizes, outputs)))
+    rank = len(window_axes)
+    attrs = pool.attrs
+    pads = [own + more for own, more in zip(_per_axis(attrs.padding, rank), explicit)]
+    fields = zip(
+        sizes,
+        outputs,
+        _per_axis(attrs.pool_size, rank),
+        _per_axis(attrs.strides, rank),
+        _per_axis(getattr(attrs, "dilation", [1]), rank),
+        pads,
+    )
+    return PoolWindow(tuple(WindowAxis(*values) for values in fields))
+
+
+def _per_axis(values, rank: int) -> list[int]:
+    """An attribute per spatial axis; of padding given as (before..., after...) the first half."""
+    numbers = [int(value) for value in values] if hasattr(values, "__len__") else [int(values)]
+    return numbers * rank if len(numbers) == 1 else numbers[:rank]

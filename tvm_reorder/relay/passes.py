@@ -1,0 +1,172 @@
+"""The registered pass.
+
+Place in the pipeline: after FoldScaleAxis, before AlterOpLayout and FuseOps; ``pipeline.py`` says
+why and puts it there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+import tvm
+from tvm import relay
+
+from ..core.config import ReorderConfig
+from ..core.refusal import Reason, Refusal
+from ..core.report import Report, Site, Status
+from .facts import read_pool
+from .rewriter import Verdict, apply, decide
+from .rules import DEFAULT_RULES, Rule
+from .sites import FunctionGraph, op_name
+
+PASS_NAME = "tvm_reorder.ReorderActivations"
+
+
+@dataclass(frozen=True)
+class ReorderActivations:
+    """Moves activations past the max pools that follow them.
+
+    Parameters
+    ----------
+    config : ReorderConfig
+        The options.
+    report : Report
+        Receives one run per module.
+    rules : tuple of Rule
+        The rules, in the order they run.
+    """
+
+    config: ReorderConfig = ReorderConfig()
+    report: Report = field(default_factory=Report)
+    rules: tuple[Rule, ...] = DEFAULT_RULES
+
+    def as_pass(self) -> tvm.transform.Pass:
+        """The pass for a ``tvm.transform.Sequential``.
+
+        It requires InferType; run SimplifyInference and FoldScaleAxis before it, so that batch
+        norm does not stand between the convolution and the pool.
+        """
+        return tvm.transform.module_pass(
+            lambda mod, context: self.transform(mod, context),
+            opt_level=self.config.opt_level,
+            name=PASS_NAME,
+            required=["InferType"],
+        )
+
+    def transform(
+        self, mod: tvm.IRModule, context: tvm.transform.PassContext | None = None
+    ) -> tvm.IRModule:
+        """The module with every possible exchange made; `mod` itself stays as it is.
+
+        Parameters
+        ----------
+        mod : tvm.IRModule
+            Typed Relay functions; other functions are left alone.
+        context : tvm.transform.PassContext, optional
+            Tells whether FastMath will run; the current one by default.
+        """
+        context = context or tvm.transform.PassContext.current()
+        sites: list[Site] = []
+        changed = mod
+        for variable, function in mod.functions.items():
+            if not _is_relay_graph(function):
+                continue
+            changed, found = self._transform_function(changed, variable, context)
+            sites.extend(found)
+        self.report.add(_name_apart(sites))
+        return changed if self.config.write else mod
+
+    def _transform_function(self, mod, variable, context):
+        sites = None
+        for rule in self.rules:
+            function = mod[variable]
+            graph = FunctionGraph(function)
+            verdicts = decide(graph, rule, self.config, _target_kind(), _has_fast_math(context))
+            found = [_describe(*pair, rule, self.config) for pair in zip(graph.max_pools, verdicts)]
+            sites = found if sites is None else list(map(_merge, sites, found))
+            mod = _replace(mod, variable, function, apply(function, graph, rule, verdicts))
+        return mod, sites + [_describe_average(pool, graph) for pool in graph.average_pools]
+
+
+def _is_relay_graph(function) -> bool:
+    attributes = getattr(function, "attrs", None) or {}
+    return isinstance(function, relay.Function) and not any(
+        name in attributes for name in ("Primitive", "Compiler", "Composite")
+    )
+
+
+def _replace(mod, variable, before, after) -> tvm.IRModule:
+    if after.same_as(before):
+        return mod
+    functions = dict(mod.functions.items())
+    functions[variable] = after
+    changed = tvm.IRModule(functions, mod.type_definitions, attrs=mod.attrs)
+    return relay.transform.InferType()(changed)
+
+
+def _target_kind() -> str:
+    """Kind of the target compiled for; llvm where no target is in scope."""
+    target = tvm.target.Target.current(allow_none=True)
+    return target.kind.name if target is not None else "llvm"
+
+
+def _has_fast_math(context) -> bool:
+    """True if TVM's FastMath pass, opt_level 4, will run in this context."""
+    if "FastMath" in context.disabled_pass:
+        return False
+    return context.opt_level >= 4 or "FastMath" in context.required_pass
+
+
+def _describe(pool, verdict: Verdict, rule: Rule, config: ReorderConfig) -> Site | None:
+    outcome = verdict.outcome
+    if outcome is None:
+        return None
+    site = Site(_own_name(pool), Status.REFUSED, verdict.window)
+    if isinstance(outcome, Refusal):
+        links = verdict.match.chain.links
+        return replace(
+            site, chain=tuple(link.map.name for link in reversed(links)), refusal=outcome
+        )
+    return replace(
+        site,
+        status=Status.EXCHANGED if config.write else Status.EXCHANGEABLE,
+        chain=outcome.chain,
+        refusal=outcome.note,
+        evaluations_before=outcome.evaluations.before,
+        evaluations_after=outcome.evaluations.after,
+        rule=rule.name,
+    )
+
+
+def _describe_average(pool, graph) -> Site:
+    refusal = Refusal(Reason.NOT_A_MAX_POOL, "the pool", op_name(pool), "a max pool")
+    window = str(read_pool(pool, graph).window)
+    return Site(_own_name(pool), Status.REFUSED, window, refusal=refusal, is_max_pool=False)
+
+
+def _merge(site: Site, other: Site | None) -> Site:
+    """One site out of what two rules say of it; the later miss is the closer one."""
+    return site if other is None else site.mergedreplace(other)
+
+
+def _own_name(pool) -> str:
+    """The model's own name of a pool, as importers leave it in the span, or its operator."""
+    span = pool.span
+    spans = getattr(span, "spans", None) or ([span] if span is not None else [])
+    names = [span.source_name.name for span in spans]
+    own = [name for name in names if name and not name.startswith(("tvm_reorder.", "from_string"))]
+    return own[0] if own else re.sub(r"^nn\.", "", op_name(pool))
+
+
+def _name_apart(sites: list[Site]) -> tuple[Site, ...]:
+    """Sites with distinct names: a name that occurs more than once is numbered."""
+    often = Counter(site.name for site in sites)
+    seen: Counter = Counter()
+    named = []
+    for site in sites:
+        seen[site.name] += 1
+        alone = often[site.name] == 1
+        named.append(site if alone else replace(site, name=f"{site.name}_{seen[site.name]}"))
+    return tuple(named)

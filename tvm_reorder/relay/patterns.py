@@ -1,0 +1,100 @@
+"""Patterns of the pass, as TVM writes patterns; no logic.
+
+The composites here are those whose direction does not follow from their parts; what does follow
+(ELU, SELU, CELU, softplus, hard sigmoid, ...) needs no pattern, see ``chains.py``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from tvm.relay.dataflow_pattern import DFPattern, is_constant, is_op, wildcard
+
+MAX_POOLS = (
+    "nn.max_pool1d",
+    "nn.max_pool2d",
+    "nn.max_pool3d",
+    "nn.global_max_pool2d",
+    "nn.adaptive_max_pool1d",
+    "nn.adaptive_max_pool2d",
+    "nn.adaptive_max_pool3d",
+)
+AVERAGE_POOLS = (
+    "nn.avg_pool1d",
+    "nn.avg_pool2d",
+    "nn.avg_pool3d",
+    "nn.global_avg_pool2d",
+    "nn.adaptive_avg_pool1d",
+    "nn.adaptive_avg_pool2d",
+    "nn.adaptive_avg_pool3d",
+)
+
+
+def make_max_pool_pattern(data: DFPattern | None = None) -> DFPattern:
+    """Any max pool over `data` (default: over anything)."""
+    data = data or wildcard()
+    first, *others = (is_op(name)(data) for name in MAX_POOLS)
+    for other in others:
+        first = first | other
+    return first
+
+
+def make_concatenate_pool_pattern() -> DFPattern:
+    """Any max pool over a concatenation, with or without explicit padding between them."""
+    joined = is_op("concatenate")(wildcard())
+    return make_max_pool_pattern(joined | is_op("nn.pad")(joined, wildcard()))
+
+
+def make_softsign_pattern() -> DFPattern:
+    """x / (1 + |x|)."""
+    x = wildcard()
+    return is_op("divide")(x, is_op("add")(is_constant(), is_op("abs")(x)))
+
+
+def make_silu_pattern() -> DFPattern:
+    """x * sigmoid(x)."""
+    x = wildcard()
+    return is_op("multiply")(x, is_op("sigmoid")(x))
+
+
+def make_hard_swish_pattern() -> DFPattern:
+    """x * clip(a x + b, 0, 1), or the same with the scale outside."""
+    x = wildcard()
+    affine = is_op("add")(x, is_constant()) | is_op("add")(
+        is_op("multiply")(x, is_constant()), is_constant()
+    )
+    gate = is_op("clip")(affine)
+    scaled = gate | is_op("divide")(gate, is_constant()) | is_op("multiply")(gate, is_constant())
+    return is_op("multiply")(x, scaled)
+
+
+def make_gelu_pattern() -> DFPattern:
+    """0.5 x (1 + erf(x / sqrt(2))), with the constants wherever importers put them."""
+    x = wildcard()
+    inner = is_op("multiply")(x, is_constant()) | is_op("divide")(x, is_constant())
+    erf = is_op("erf")(inner)
+    half_erf = erf | is_op("multiply")(erf, is_constant())
+    gate = is_op("add")(half_erf, is_constant())
+    half_x = is_op("multiply")(x, is_constant())
+    return is_op("multiply")(x | half_x, gate) | is_op("multiply")(
+        is_op("multiply")(x, gate), is_constant()
+    )
+
+
+def make_mish_pattern() -> DFPattern:
+    """x * tanh(log(1 + exp(x)))."""
+    x = wildcard()
+    softplus = is_op("log")(is_op("add")(is_op("exp")(x), is_constant()))
+    return is_op("multiply")(x, is_op("tanh")(softplus))
+
+
+@lru_cache(maxsize=1)
+def composite_patterns() -> tuple[tuple[str, DFPattern], ...]:
+    """Name and pattern of each composite, built once."""
+    return (
+        ("softsign", make_softsign_pattern()),
+        ("silu", make_silu_pattern()),
+        ("hard_swish", make_hard_swish_pattern()),
+        ("gelu", make_gelu_pattern()),
+        ("mish", make_mish_pattern()),
+    )

@@ -1,0 +1,50 @@
+"""Elementwise steps go past the max pool that follows them.
+
+Identity
+    maxpool(f(x)) = f(maxpool(x)) for f non-decreasing along every window: one activation, a
+    per-channel bias or scale, or a whole chain of them.
+
+Side conditions
+    Those of ``core/checks.py``; they are decided there.
+
+Measure that falls
+    Elementwise evaluations: after the exchange f runs once a window instead of once an element.
+
+Place in the pipeline
+    After batch norm is folded, before AlterOpLayout; see ``pipeline.py``.
+"""
+
+from __future__ import annotations
+
+from ...core.checks import check_exchange
+from ..chains import read_chain
+from ..patterns import make_max_pool_pattern
+from .rule import Match, find_roots, rebuild_pool, rebuild_steps
+
+
+class ExchangeChain:
+    """maxpool(f(x)) -> f(maxpool(x))."""
+
+    name = "ExchangeChain"
+
+    def pattern(self):
+        """Any max pool; the steps above it are read, because their number is open."""
+        return make_max_pool_pattern()
+
+    def read(self, graph, pool, scene):
+        """The chain above the pool."""
+        return Match(*read_chain(graph, scene.pool.data_of(pool), scene), scene.pool)
+
+    def check(self, chain, config):
+        """The longest exchange that is exact."""
+        return check_exchange(chain, config)
+
+    def rewrite(self, plan, match, pool):
+        """The pool over the chain's input, the moved steps behind it."""
+        steps = match.steps[: plan.moved]
+        roots = find_roots(steps, match.pool.data_of(pool))
+        pooled = rebuild_pool(pool, match.pool, roots[-1], self.name)
+        return rebuild_steps(steps, roots, pooled, self.name)
+
+
+EXCHANGE_CHAIN = ExchangeChain()

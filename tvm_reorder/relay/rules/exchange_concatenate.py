@@ -1,0 +1,139 @@
+"""Activations under a channel concatenation go past the max pool above it.
+
+Identity
+    maxpool(concat(f(a), f(b), ...)) = f(maxpool(concat(a, b, ...))), because a window never
+    crosses channels; f non-decreasing and the same on every branch.
+
+Side conditions
+    * The concatenation joins channels and has the pool as its only user.
+    * Every branch ends in the same steps: equal operators, attributes and constants.
+    * On each branch those of ``core/checks.py``.
+
+Measure that falls
+    Elementwise evaluations.  The number of kernels stays: f leaves the convolutions' kernels and
+    joins the pool's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import tvm
+from tvm import relay
+
+from ...core.checks import check_exchange
+from ...core.refusal import Reason, Refusal
+from ..chains import read_chain
+from ..facts import read_dtype
+from ..patterns import make_concatenate_pool_pattern
+from ..sites import op_name
+from .rule import Match, find_roots, mark_span, rebuild_pool, rebuild_steps
+
+
+class ExchangeConcatenate:
+    """maxpool(concat(f(a), f(b))) -> f(maxpool(concat(a, b)))."""
+
+    name = "ExchangeConcatenate"
+
+    def pattern(self):
+        """A max pool over a concatenation."""
+        return make_concatenate_pool_pattern()
+
+    def read(self, graph, pool, scene):
+        """The steps all branches share, as one chain; None without a channel concatenation."""
+        joined = scene.pool.data_of(pool)
+        if op_name(joined) != "concatenate" or not isinstance(joined.args[0], relay.Tuple):
+            return None
+        if int(joined.attrs.axis) % len(scene.pool.shape) != scene.pool.channel_axis:
+            return None
+        branches = [read_chain(graph, field, scene) for field in joined.args[0].fields]
+        common, differing = _common_steps([steps for _, steps in branches])
+        first, steps = branches[0]
+        links = [steps[k].link for k in range(common)]
+        for k, link in enumerate(links):
+            objections = (chain.links[k].shared for chain, _ in branches)
+            links[k] = replace(link, shared=next(filter(None, objections), None))
+        outer = _shared_outside(graph, joined)
+        if links and outer:
+            links[0] = replace(links[0], shared=outer)
+        chain = replace(
+            first,
+            links=tuple(links),
+            base_dtypes=first.base_dtypes[: common + 1],
+            input_range=None,
+            stop=differing,
+            producer=next((chain.producer for chain, _ in branches if chain.producer), None),
+        )
+        return Match(chain, steps[:common], scene.pool)
+
+    def check(self, chain, config):
+        """The longest exchange that is exact."""
+        return check_exchange(chain, config)
+
+    def rewrite(self, plan, match, pool):
+        """The pool over the concatenated inputs, the shared steps once behind it."""
+        joined = match.pool.data_of(pool)
+        steps = match.steps[: plan.moved]
+        roots = [find_roots(steps, field) for field in joined.args[0].fields]
+        inputs = relay.Tuple([found[-1] for found in roots], joined.args[0].span)
+        span = mark_span(joined.span, self.name)
+        data = relay.Call(joined.op, [inputs], joined.attrs, [], span)
+        pooled = rebuild_pool(pool, match.pool, data, self.name)
+        return rebuild_steps(steps, roots[0], pooled, self.name)
+
+
+def _common_steps(branches) -> tuple[int, Refusal | None]:
+    """How many steps next to the concatenation are the same on every branch."""
+    shortest = min(len(steps) for steps in branches)
+    for k in range(shortest):
+        if not all(_is_same(branches[0][k], steps[k]) for steps in branches[1:]):
+            return k, _differ(branches, k)
+    return shortest, None if shortest else _differ(branches, 0)
+
+
+def _is_same(left, right) -> bool:
+    """True if two steps compute the same function of one value."""
+    if left.link.dtype != right.link.dtype or len(left.region) != len(right.region):
+        return False
+    return bool(tvm.ir.structural_equal(_as_function(left), _as_function(right)))
+
+
+def _as_function(step) -> relay.Function:
+    """The step over a scalar variable in place of its data."""
+    variable = relay.var("x", shape=(), dtype=read_dtype(step.source))
+    if step.rebuilt_as is not None:
+        call = step.rebuilt_as
+        body = relay.Call(call.op, [variable, *list(call.args)[1:]], call.attrs)
+        return relay.Function([variable], body)
+    body = rebuild_steps([step], [step.root], variable, "compare")
+    return relay.Function([variable], body)
+
+
+def _differ(branches, k: int) -> Refusal:
+    names = [steps[k].link.map.name if len(steps) > k else "no step" for steps in branches]
+    constants = " with other constants" if len(set(names)) == 1 else ""
+    return Refusal(
+        Reason.BRANCHES_DIFFER,
+        f"step {k + 1} above the concatenation",
+        " and ".join(dict.fromkeys(names)) + constants,
+        "the same on every branch",
+    )
+
+
+def _shared_outside(graph, joined) -> Refusal | None:
+    users = graph.users(joined)
+    if graph.is_output(joined):
+        return Refusal(
+            Reason.FUNCTION_OUTPUT,
+            "the concatenation",
+            "a function output",
+            "used by the pool alone",
+        )
+    if users > 1 or graph.users(joined.args[0]) > 1:
+        return Refusal(
+            Reason.SHARED, "the concatenation", f"used {users} times", "used by the pool alone"
+        )
+    return None
+
+
+EXCHANGE_CONCATENATE = ExchangeConcatenate()

@@ -1,0 +1,113 @@
+"""What a rule is, and the rebuilding that rules share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tvm import relay
+from tvm.ir import SequentialSpan, SourceName, Span
+from tvm.relay.dataflow_pattern import DFPattern
+
+from ...core.checks import Chain, Plan
+from ...core.config import ReorderConfig
+from ...core.refusal import Refusal
+from ..chains import Step
+from ..facts import PoolFacts
+from ..operators import Scene
+from ..sites import FunctionGraph
+
+
+@dataclass(frozen=True)
+class Match:
+    """A pool as a rule reads it: the facts to decide on and the steps to move.
+
+    Parameters
+    ----------
+    chain : Chain
+        The facts.
+    steps : sequence of Step
+        The same steps in Relay, from the pool upwards.
+    pool : PoolFacts
+        The pool.
+    """
+
+    chain: Chain
+    steps: Sequence[Step]
+    pool: PoolFacts
+
+
+class Rule(Protocol):
+    """Three named steps: pattern (shape only), check (pure), rewrite (no decisions left)."""
+
+    name: str
+
+    def pattern(self) -> DFPattern:
+        """What the pools of this rule look like."""
+
+    def read(self, graph: FunctionGraph, pool: relay.Call, scene: Scene) -> Match | None:
+        """Facts of one pool, or None if the rule does not apply to it."""
+
+    def check(self, chain: Chain, config: ReorderConfig) -> Plan | Refusal:
+        """Decide."""
+
+    def rewrite(self, plan: Plan, match: Match, pool: relay.Call) -> relay.Expr:
+        """Build the exchanged expression from `pool`, whose inputs are rewritten already."""
+
+
+def mark_span(span: Span | None, rule: str) -> Span:
+    """The span a rewritten call keeps, with the rule's name behind it."""
+    own = Span(SourceName(f"tvm_reorder.{rule}"), 0, 0, 0, 0)
+    return own if span is None else SequentialSpan([span, own])
+
+
+def rebuild_pool(pool: relay.Call, facts: PoolFacts, data: relay.Expr, rule: str) -> relay.Call:
+    """The same pool, and its explicit padding, over other data."""
+    if facts.pad is not None:
+        pad = pool.args[0]
+        span = mark_span(pad.span, rule)
+        data = relay.Call(pad.op, [data, pad.args[1]], pad.attrs, [], span)
+    return relay.Call(pool.op, [data], pool.attrs, [], mark_span(pool.span, rule))
+
+
+def find_roots(steps: Sequence[Step], top: relay.Expr) -> list[relay.Expr]:
+    """Counterparts of each step's root, and of the last step's source, below a rewritten `top`."""
+    roots = [top]
+    for step in steps:
+        value = roots[-1]
+        for position in step.path:
+            value = value.args[position]
+        roots.append(value)
+    return roots
+
+
+def rebuild_steps(
+    steps: Sequence[Step], roots: Sequence[relay.Expr], data: relay.Expr, rule: str
+) -> relay.Expr:
+    """The steps once more, over other data."""
+    for step, root in reversed(list(zip(steps, roots))):
+        data = _rebuild_step(step, root, data, rule)
+    return data
+
+
+def _rebuild_step(step: Step, root: relay.Expr, data: relay.Expr, rule: str) -> relay.Expr:
+    if step.rebuilt_as is not None:
+        call = step.rebuilt_as
+        arguments = [data, *list(call.args)[1:]]
+        return relay.Call(call.op, arguments, call.attrs, [], mark_span(call.span, rule))
+    rebuilt = {step.source: data}
+
+    def clone(before: relay.Expr, now: relay.Expr) -> relay.Expr:
+        if before in rebuilt:
+            return rebuilt[before]
+        if before in step.replace:
+            return step.replace[before]
+        if before not in step.region:
+            return now
+        arguments = [clone(b, n) for b, n in zip(before.args, now.args)]
+        call = relay.Call(now.op, arguments, now.attrs, [], mark_span(now.span, rule))
+        rebuilt[before] = call
+        return call
+
+    return clone(step.root, root)

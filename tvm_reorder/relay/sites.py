@@ -1,0 +1,105 @@
+"""Every pool of a function, and who uses what.
+
+TVM's pattern grouper drops a match whose inner nodes have users outside it, so a pattern alone
+would never show a pool whose activation is shared.  The sites are therefore enumerated here, from
+one post-order walk, and the pattern rewriter is told afterwards which of them to touch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tvm import relay
+from tvm.ir import Op
+
+from .patterns import AVERAGE_POOLS, MAX_POOLS
+
+OUTPUT = "the function's output"
+
+
+def op_name(expr: relay.Expr) -> str:
+    """Operator name of a call, else the name of the node's class."""
+    if isinstance(expr, relay.Call) and isinstance(expr.op, Op):
+        return expr.op.name
+    return type(expr).__name__
+
+
+class FunctionGraph:
+    """Post-order index and users of the expressions of one function.
+
+    Parameters
+    ----------
+    function : relay.Function
+        A typed function.
+
+    Attributes
+    ----------
+    max_pools, average_pools : list of relay.Call
+        The pools, in order of execution.
+    """
+
+    def __init__(self, function: relay.Function):
+        self.max_pools: list[relay.Call] = []
+        self.average_pools: list[relay.Call] = []
+        self._index: dict[relay.Expr, int] = {}
+        self._users: dict[relay.Expr, int] = {}
+        self._outputs: set[relay.Expr] = set()
+        relay.analysis.post_order_visit(function.body, self._visit)
+        self._use(function.body)
+        self._outputs.add(function.body)
+        if isinstance(function.body, relay.Tuple):
+            self._outputs.update(function.body.fields)
+
+    def index(self, expr: relay.Expr) -> int:
+        """Position in post order: every expression comes after what it is computed from."""
+        return self._index[expr]
+
+    def users(self, expr: relay.Expr) -> int:
+        """How often the expression's value is used; being the function's output counts."""
+        return self._users.get(expr, 0)
+
+    def is_output(self, expr: relay.Expr) -> bool:
+        """True if the value leaves the function, alone or in a tuple."""
+        return expr in self._outputs
+
+    def _visit(self, expr: relay.Expr) -> None:
+        self._index[expr] = len(self._index)
+        if isinstance(expr, relay.Call):
+            self._visit_call(expr)
+            return
+        for child in _children(expr):
+            self._use(child)
+
+    def _visit_call(self, call: relay.Call) -> None:
+        for argument in call.args:
+            self._use(argument)
+        if not isinstance(call.op, Op):
+            self._use(call.op)
+            return
+        name = call.op.name
+        if name in MAX_POOLS:
+            self.max_pools.append(call)
+        elif name in AVERAGE_POOLS:
+            self.average_pools.append(call)
+
+    def _use(self, expr: relay.Expr) -> None:
+        self._users[expr] = self._users.get(expr, 0) + 1
+
+
+def _children(expr: relay.Expr) -> Iterator[relay.Expr]:
+    """Values an expression other than a call uses."""
+    if isinstance(expr, relay.Tuple):
+        yield from expr.fields
+    elif isinstance(expr, relay.TupleGetItem):
+        yield expr.tuple_value
+    elif isinstance(expr, relay.Let):
+        yield from (expr.value, expr.body)
+    elif isinstance(expr, relay.If):
+        yield from (expr.cond, expr.true_branch, expr.false_branch)
+    elif isinstance(expr, relay.Function):
+        yield expr.body
+    elif isinstance(expr, (relay.RefCreate, relay.RefRead)):
+        yield expr.value if isinstance(expr, relay.RefCreate) else expr.ref
+    elif isinstance(expr, relay.Match):
+        yield expr.data
+        yield from (clause.rhs for clause in expr.clauses)
