@@ -65,11 +65,12 @@ def read_pool(pool: relay.Call, graph: FunctionGraph) -> PoolFacts:
     window_axes = tuple(i for i, axis in enumerate(axes) if axis in _SPATIAL)
     pad = _read_padding(pool.args[0], window_axes, graph)
     data_type = (pool if pad is None else pad).args[0].checked_type
+    shape = read_shape(data_type)
     return PoolFacts(
-        window=_read_window(pool, pad, layout, axes, window_axes),
+        window=_read_window(pool, pad, layout, axes, window_axes, shape),
         window_axes=window_axes,
         channel_axis=axes.index("C"),
-        shape=read_shape(data_type),
+        shape=shape,
         dtype=str(data_type.dtype),
         pad=pad,
     )
@@ -132,7 +133,7 @@ def _read_padding(call, window_axes, graph: FunctionGraph) -> relay.Call | None:
     return call if np.asarray(value).astype(dtype) <= lowest else None
 
 
-def _read_window(pool, pad, layout, axes, window_axes) -> PoolWindow | Refusal:
+def _read_window(pool, pad, layout, axes, window_axes, shape) -> PoolWindow | Refusal:
     subject = f"the window of {op_name(pool)}"
     out_layout = str(getattr(pool.attrs, "out_layout", "") or layout)
     if out_layout != layout or any(axis.upper() in _SPATIAL and axis.islower() for axis in axes):
@@ -142,9 +143,9 @@ def _read_window(pool, pad, layout, axes, window_axes) -> PoolWindow | Refusal:
             f"over layout {layout} -> {out_layout}",
             "over whole spatial axes in one layout",
         )
-    data = (pool if pad is None else pad).args[0]
-    sizes = [read_shape(data.checked_type)[axis] for axis in window_axes]
-    outputs = [read_shape(pool.checked_type)[axis] for axis in window_axes]
+    output_shape = read_shape(pool.checked_type)
+    sizes = [shape[axis] for axis in window_axes]
+    outputs = [output_shape[axis] for axis in window_axes]
     if None in sizes or None in outputs:
         text = " x ".join("?" if size is None else str(size) for size in sizes)
         return Refusal(Reason.DYNAMIC_WINDOW, subject, f"over {text}", "over static extents")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 import tvm
 from tvm import relay
+from tvm.ir import SequentialSpan
 
 from ..core.config import ReorderConfig
 from ..core.refusal import Reason, Refusal
@@ -79,15 +81,22 @@ class ReorderActivations:
         return changed if self.config.write else mod
 
     def _transform_function(self, mod, variable, context):
-        sites = None
+        graph = FunctionGraph(mod[variable])
+        others = [_describe_average(pool, graph) for pool in graph.average_pools]
+        target_kind, fast_math = _target_kind(), _has_fast_math(context)
+        sites: list[Site] = []
         for rule in self.rules:
-            function = mod[variable]
-            graph = FunctionGraph(function)
-            verdicts = decide(graph, rule, self.config, _target_kind(), _has_fast_math(context))
+            if not rule.needs <= graph.operators:
+                continue
+            if not graph.function.same_as(mod[variable]):
+                graph = FunctionGraph(mod[variable])
+            verdicts = decide(graph, rule, self.config, target_kind, fast_math)
             found = [_describe(*pair, rule, self.config) for pair in zip(graph.max_pools, verdicts)]
-            sites = found if sites is None else list(map(_merge, sites, found))
-            mod = _replace(mod, variable, function, apply(function, graph, rule, verdicts))
-        return mod, sites + [_describe_average(pool, graph) for pool in graph.average_pools]
+            sites = [_merge(*pair) for pair in zip_longest(sites, found)]
+            after = apply(graph, rule, verdicts)
+            if not after.same_as(graph.function):
+                mod = _replace(mod, variable, after)
+        return mod, sites + others
 
 
 def _is_relay_graph(function) -> bool:
@@ -97,9 +106,7 @@ def _is_relay_graph(function) -> bool:
     )
 
 
-def _replace(mod, variable, before, after) -> tvm.IRModule:
-    if after.same_as(before):
-        return mod
+def _replace(mod, variable, after) -> tvm.IRModule:
     functions = dict(mod.functions.items())
     functions[variable] = after
     changed = tvm.IRModule(functions, mod.type_definitions, attrs=mod.attrs)
@@ -146,18 +153,20 @@ def _describe_average(pool, graph) -> Site:
     return Site(_own_name(pool), Status.REFUSED, window, refusal=refusal, is_max_pool=False)
 
 
-def _merge(site: Site, other: Site | None) -> Site:
+def _merge(site: Site | None, other: Site | None) -> Site:
     """One site out of what two rules say of it; the later miss is the closer one."""
-    return site if other is None else site.mergedreplace(other)
+    if site is None or other is None:
+        return site or other
+    return site.merged_with(other)
 
 
 def _own_name(pool) -> str:
     """The model's own name of a pool, as importers leave it in the span, or its operator."""
     span = pool.span
-    spans = getattr(span, "spans", None) or ([span] if span is not None else [])
-    names = [span.source_name.name for span in spans]
-    own = [name for name in names if name and not name.startswith(("tvm_reorder.", "from_string"))]
-    return own[0] if own else re.sub(r"^nn\.", "", op_name(pool))
+    first = span.spans[0] if isinstance(span, SequentialSpan) else span
+    source = "" if first is None else re.sub(r" ?tvm_reorder\..*", "", first.source_name.name)
+    parsed = source.startswith(("from_string", "GeneratedSource"))
+    return re.sub(r"^nn\.", "", op_name(pool)) if parsed or not source else source
 
 
 def _name_apart(sites: list[Site]) -> tuple[Site, ...]:

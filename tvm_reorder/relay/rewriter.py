@@ -49,16 +49,14 @@ def decide(
     ]
 
 
-def apply(
-    function: relay.Function, graph: FunctionGraph, rule: Rule, verdicts: list[Verdict]
-) -> relay.Function:
+def apply(graph: FunctionGraph, rule: Rule, verdicts: list[Verdict]) -> relay.Function:
     """The function with the planned exchanges made; the same object if there are none."""
     plans = {
         pool: verdict
         for pool, verdict in zip(graph.max_pools, verdicts)
         if isinstance(verdict.outcome, Plan)
     }
-    return rewrite(_Exchange(rule, plans), function) if plans else function
+    return rewrite(_Exchange(rule, plans), graph.function) if plans else graph.function
 
 
 def _decide_pool(graph, rule, config, pool, target_kind, fast_math) -> Verdict:

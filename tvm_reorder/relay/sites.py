@@ -34,13 +34,19 @@ class FunctionGraph:
 
     Attributes
     ----------
+    function : relay.Function
+        The function.
     max_pools, average_pools : list of relay.Call
         The pools, in order of execution.
+    operators : set of str
+        Names of all operators the function calls.
     """
 
     def __init__(self, function: relay.Function):
+        self.function = function
         self.max_pools: list[relay.Call] = []
         self.average_pools: list[relay.Call] = []
+        self.operators: set[str] = set()
         self._index: dict[relay.Expr, int] = {}
         self._users: dict[relay.Expr, int] = {}
         self._outputs: set[relay.Expr] = set()
@@ -77,6 +83,7 @@ class FunctionGraph:
             self._use(call.op)
             return
         name = call.op.name
+        self.operators.add(name)
         if name in MAX_POOLS:
             self.max_pools.append(call)
         elif name in AVERAGE_POOLS:

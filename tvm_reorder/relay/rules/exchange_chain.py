@@ -26,6 +26,7 @@ class ExchangeChain:
     """maxpool(f(x)) -> f(maxpool(x))."""
 
     name = "ExchangeChain"
+    needs: frozenset[str] = frozenset()
 
     def pattern(self):
         """Any max pool; the steps above it are read, because their number is open."""

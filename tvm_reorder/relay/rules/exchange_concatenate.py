@@ -34,6 +34,7 @@ class ExchangeConcatenate:
     """maxpool(concat(f(a), f(b))) -> f(maxpool(concat(a, b)))."""
 
     name = "ExchangeConcatenate"
+    needs = frozenset(["concatenate"])
 
     def pattern(self):
         """A max pool over a concatenation."""

@@ -42,6 +42,7 @@ class Rule(Protocol):
     """Three named steps: pattern (shape only), check (pure), rewrite (no decisions left)."""
 
     name: str
+    needs: frozenset[str]  # operators without which the rule cannot apply; saves reading the pools
 
     def pattern(self) -> DFPattern:
         """What the pools of this rule look like."""
@@ -57,9 +58,17 @@ class Rule(Protocol):
 
 
 def mark_span(span: Span | None, rule: str) -> Span:
-    """The span a rewritten call keeps, with the rule's name behind it."""
-    own = Span(SourceName(f"tvm_reorder.{rule}"), 0, 0, 0, 0)
-    return own if span is None else SequentialSpan([span, own])
+    """The span a rewritten call keeps, with the rule's name behind the source's.
+
+    TVM has SequentialSpan for this, but its text printer crashes on one.
+    """
+    mark = f"tvm_reorder.{rule}"
+    if span is None:
+        return Span(SourceName(mark), 0, 0, 0, 0)
+    span = span.spans[0] if isinstance(span, SequentialSpan) else span
+    source = span.source_name.name
+    marked = source if mark in source else f"{source} {mark}".strip()
+    return Span(SourceName(marked), span.line, span.end_line, span.column, span.end_column)
 
 
 def rebuild_pool(pool: relay.Call, facts: PoolFacts, data: relay.Expr, rule: str) -> relay.Call:
