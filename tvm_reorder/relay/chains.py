@@ -29,7 +29,7 @@ from .operators import (
     unknown_sign,
     varies,
 )
-from .patterns import composite_patterns
+from .patterns import AVERAGE_POOLS, MAX_POOLS, composite_patterns
 from .sites import FunctionGraph, op_name
 
 PRODUCERS = frozenset(
@@ -42,6 +42,7 @@ PRODUCERS = frozenset(
         "contrib_conv2d_gemm_without_weight_transform",
     )
 )
+_CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
 _LARGEST_COMPOSITE = 16
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
@@ -157,8 +158,7 @@ def _read_step(
 def _read_single(root, scene, shared) -> Step | Refusal | None:
     reading = read_operator(root, scene)
     if isinstance(reading, Refusal):
-        is_step = op_name(root) not in PRODUCERS and _is_elementwise(root.op)
-        return reading if is_step or reading.reason is not Reason.UNKNOWN_OPERATOR else None
+        return None if op_name(root) in _CHAIN_ENDS else reading
     link = Link(reading.map, read_dtype(root), 1, shared)
     replace = {root.args[position]: new for position, new in reading.replace.items()}
     source = root.args[reading.data]
@@ -243,8 +243,8 @@ def _describe_region(region, root, source, scene):
     replace = {}
     for call in reversed(region):
         branches = _branches(call, scene)
-        if len(branches) == 2 or call.args[0].same_as(call.args[-1]) and len(call.args) == 2:
-            maps[call] = _join(op_name(call), *(maps[branch] for branch in call.args))
+        if len(branches) == 2:
+            maps[call] = _join(op_name(call), *(maps[branch] for branch in branches))
             continue
         reading = read_operator(call, scene)
         if isinstance(reading, Refusal):
@@ -286,6 +286,8 @@ _FLIPPED = {Direction.RISING: Direction.FALLING, Direction.FALLING: Direction.RI
 def _join(name: str, left: MonotoneMap, right: MonotoneMap) -> MonotoneMap:
     """The map of a two-argument operator whose operands both vary with x."""
     function = _JOINS.get(name)
+    if name == "multiply" and left is right:
+        return compose(MonotoneMap("square", (Direction.VALLEY,), 0, np.square), left)
     pairs = [(a, b) for a in set(left.directions) for b in set(right.directions)]
     if name == "subtract":
         pairs = [(a, _FLIPPED.get(b, b)) for a, b in pairs]

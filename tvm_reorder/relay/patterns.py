@@ -75,8 +75,8 @@ def make_gelu_pattern() -> DFPattern:
     erf = is_op("erf")(inner)
     half_erf = erf | is_op("multiply")(erf, is_constant())
     gate = is_op("add")(half_erf, is_constant())
-    half_x = is_op("multiply")(x, is_constant())
-    return is_op("multiply")(x | half_x, gate) | is_op("multiply")(
+    half_x = is_op("multiply")(x, is_constant())  # tried first: a bare wildcard would match it too
+    return is_op("multiply")(half_x | x, gate) | is_op("multiply")(
         is_op("multiply")(x, gate), is_constant()
     )
 

@@ -1,0 +1,56 @@
+"""Licences and options: what they mean and what they refuse."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tvm_reorder.core.config import ReorderConfig
+from tvm_reorder.core.licence import BITWISE, EQUAL, Licence
+
+
+@given(st.integers(0, 99), st.booleans())
+def test_a_licence_survives_its_text(ulp, finite):
+    licence = Licence(ulp=ulp, finite=finite)
+    assert Licence.parse(str(licence)) == licence
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ulp", "ulp:0", "ulp:-1", "ulp:1.5", "finite ulp:2", "finite+", "+ulp:1", "exact"]
+)
+def test_nonsense_is_named(text):
+    with pytest.raises(ValueError, match="licence is .* but must be 'equal'"):
+        Licence.parse(text)
+
+
+def test_drops_are_allowed_up_to_the_licence():
+    assert EQUAL.allows_drop(0) and not EQUAL.allows_drop(1) and not EQUAL.allows_drop(None)
+    assert Licence(ulp=7).allows_drop(7) and not Licence(ulp=7).allows_drop(8)
+    assert not Licence(ulp=99).allows_drop(None)
+
+
+def test_config_reads_a_licence_from_text():
+    assert ReorderConfig(licence="finite+ulp:2").licence == Licence(ulp=2, finite=True)
+
+
+@pytest.mark.parametrize("licence", ["bitwise", BITWISE])
+def test_a_licence_that_no_rule_can_meet(licence):
+    with pytest.raises(ValueError, match="'bitwise' but must be .* no rule keeps the sign of zero"):
+        ReorderConfig(licence=licence)
+
+
+@pytest.mark.parametrize(
+    "options, line",
+    [
+        ({"licence": 3}, "licence is 3 but must be"),
+        ({"opt_level": 5}, "opt_level is 5 but must be"),
+        ({"opt_level": "3"}, "opt_level is '3' but must be"),
+    ],
+)
+def test_other_options_are_checked(options, line):
+    with pytest.raises(ValueError, match=line):
+        ReorderConfig(**options)
+
+
+def test_config_is_frozen():
+    with pytest.raises(AttributeError):
+        ReorderConfig().any_producer = True

@@ -1,0 +1,99 @@
+"""Small networks around one pool, and how to run them."""
+
+from __future__ import annotations
+
+import numpy as np
+import tvm
+from tvm import relay
+from tvm.contrib.graph_executor import GraphModule
+
+import tvm_reorder
+
+TARGET = "llvm"
+SPATIAL_AXES = {"NCW": (2,), "NCHW": (2, 3), "NHWC": (1, 2), "NCHW4c": (2, 3), "NCDHW": (2, 3, 4)}
+
+
+def constant(values, dtype="float32") -> relay.Constant:
+    """A Relay constant."""
+    return relay.const(np.asarray(values, dtype=dtype))
+
+
+def module(body: relay.Expr) -> tvm.IRModule:
+    """A typed module that computes an expression of its free variables."""
+    mod = tvm.IRModule.from_expr(relay.Function(relay.analysis.free_vars(body), body))
+    return relay.transform.InferType()(mod)
+
+
+def conv2d(data, channels=4, in_channels=3, seed=0, dtype="float32", layout="NCHW", **options):
+    """A 3x3 convolution with seeded weights."""
+    shape = (channels, in_channels, 3, 3) if layout == "NCHW" else (3, 3, in_channels, channels)
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(-3, 4, shape) if dtype.startswith("int") else rng.normal(size=shape)
+    return relay.nn.conv2d(
+        data,
+        constant(weight, dtype),
+        channels=channels,
+        kernel_size=(3, 3),
+        padding=(1, 1),
+        data_layout=layout,
+        kernel_layout="OIHW" if layout == "NCHW" else "HWIO",
+        **options,
+    )
+
+
+def image(size=8, channels=3, dtype="float32", layout="NCHW") -> relay.Var:
+    """The network's input ``x``."""
+    shape = (1, channels, size, size) if layout == "NCHW" else (1, size, size, channels)
+    return relay.var("x", shape=shape, dtype=dtype)
+
+
+def max_pool(data, size=2, stride=2, **options) -> relay.Call:
+    """A square 2-D max pool."""
+    return relay.nn.max_pool2d(data, pool_size=(size, size), strides=(stride, stride), **options)
+
+
+def conv_net(activation, **pool) -> tvm.IRModule:
+    """conv -> activation -> 2x2 max pool on an 8x8 picture."""
+    return module(max_pool(activation(conv2d(image())), **pool))
+
+
+def channels_first(values) -> relay.Constant:
+    """A per-channel constant for NCHW, shape (C, 1, 1)."""
+    return constant(np.reshape(values, (-1, 1, 1)))
+
+
+def only_site(mod, params=None, **options):
+    """The one site of a module."""
+    _, report = tvm_reorder.reorder(mod, params, **options)
+    (site,) = report.sites
+    return site
+
+
+def run(mod, inputs, *, params=None, opt_level=3, target=TARGET) -> list[np.ndarray]:
+    """Outputs of a module, built in the context around the call."""
+    with tvm.transform.PassContext(opt_level=opt_level):
+        library = relay.build(mod, target, params=params)
+    executor = GraphModule(library["default"](tvm.cpu()))
+    executor.run(**inputs)
+    return [executor.get_output(i).numpy() for i in range(executor.get_num_outputs())]
+
+
+def kernels(mod, *, params=None, opt_level=3, target=TARGET) -> int:
+    """Fused kernels of a module, built in the context around the call."""
+    import json
+
+    with tvm.transform.PassContext(opt_level=opt_level):
+        graph = json.loads(relay.build(mod, target, params=params).get_graph_json())
+    names = [n["attrs"]["func_name"] for n in graph["nodes"] if n["op"] == "tvm_op"]
+    return sum(name != "__nop" for name in names)
+
+
+def assert_same_results(mod, inputs, *, params=None, opt_level=3, **options):
+    """Stock and exchanged results compare equal; returns the exchanged run's report."""
+    stock = run(mod, inputs, params=params, opt_level=opt_level)
+    with tvm_reorder.enabled(**options) as report:
+        exchanged = run(mod, inputs, params=params, opt_level=opt_level)
+    for before, after in zip(stock, exchanged):
+        assert before.dtype == after.dtype and before.shape == after.shape
+        np.testing.assert_array_equal(after, before)
+    return report

@@ -1,0 +1,232 @@
+"""Every reason there is, each on a network that must be refused for it."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relay
+
+import tvm_reorder
+from tvm_reorder import Reason, Status
+
+from .networks import (
+    channels_first,
+    constant,
+    conv2d,
+    conv_net,
+    image,
+    max_pool,
+    module,
+    only_site,
+)
+
+
+def shared_activation():
+    active = relay.nn.relu(conv2d(image()))
+    return module(relay.nn.batch_flatten(max_pool(active)) + relay.sum(active))
+
+
+def output_activation():
+    active = relay.nn.relu(conv2d(image()))
+    return module(relay.Tuple([active, max_pool(active)]))
+
+
+def residual():
+    data = conv2d(image())
+    return module(max_pool(relay.nn.relu(data) + conv2d(image(), seed=1)))
+
+
+def residual_below_the_activation():
+    x = image()
+    return module(max_pool(relay.nn.relu(conv2d(x) + conv2d(x, seed=1))))
+
+
+def unknown_between():
+    return conv_net(lambda x: relay.nn.softmax(relay.nn.relu(x), axis=1))
+
+
+def unknown_below():
+    return conv_net(lambda x: relay.nn.relu(relay.nn.softmax(x, axis=1)))
+
+
+def unknown_elementwise():
+    return conv_net(lambda x: relay.left_shift(relay.cast(x, "int32"), relay.const(1)))
+
+
+def unbound_scale():
+    scale = relay.var("scale", shape=(4, 1, 1))
+    return conv_net(lambda x: relay.nn.relu(x) * scale)
+
+
+def without_producer():
+    return module(max_pool(relay.nn.relu(image())))
+
+
+def dynamic():
+    x = relay.var("x", shape=(1, 3, relay.Any(), 8))
+    return module(max_pool(relay.nn.relu(conv2d(x))))
+
+
+def branches_that_differ():
+    x = image()
+    branches = [relay.nn.relu(conv2d(x)), relay.tanh(conv2d(x, seed=1))]
+    return module(max_pool(relay.concatenate(branches, axis=1)))
+
+
+def integer_bias():
+    x = image(dtype="int8")
+    data = conv2d(x, dtype="int8", out_dtype="int32")
+    return module(max_pool(data + constant(2**31 - 1, "int32")))
+
+
+def leaky_padded():
+    return conv_net(lambda x: relay.nn.leaky_relu(x, 0.1), size=3, padding=(1, 1))
+
+
+def prelu(slopes):
+    return conv_net(lambda x: relay.nn.prelu(x, constant(slopes)))
+
+
+def importers_hard_swish(x):
+    return x * relay.clip(x * relay.const(1 / 6) + relay.const(0.5), 0, 1)
+
+
+def importers_gelu(x):
+    return relay.const(0.5) * x * (relay.const(1.0) + relay.erf(x / relay.const(1.4142135)))
+
+
+def importers_mish(x):
+    return x * relay.tanh(relay.log(relay.const(1.0) + relay.exp(x)))
+
+
+CASES = {
+    "shared": (Reason.SHARED, shared_activation),
+    "function output": (Reason.FUNCTION_OUTPUT, output_activation),
+    "residual": (Reason.VARIES_IN_WINDOW, residual),
+    "residual below": (Reason.VARIES_IN_WINDOW, residual_below_the_activation),
+    "unknown operator": (Reason.UNKNOWN_OPERATOR, unknown_between),
+    "unknown operator below": (Reason.UNKNOWN_OPERATOR, unknown_below),
+    "unknown elementwise": (Reason.UNKNOWN_OPERATOR, unknown_elementwise),
+    "unknown scale": (Reason.UNKNOWN_SIGN, unbound_scale),
+    "no producer": (Reason.PRODUCER, without_producer),
+    "no activation": (Reason.NO_ACTIVATION, lambda: conv_net(lambda x: x)),
+    "dynamic window": (Reason.DYNAMIC_WINDOW, dynamic),
+    "branches differ": (Reason.BRANCHES_DIFFER, branches_that_differ),
+    "integer bias": (Reason.INTEGER_OVERFLOW, integer_bias),
+    "float to int": (Reason.INTEGER_OVERFLOW, lambda: conv_net(lambda x: x.astype("int32"))),
+    "abs": (Reason.VALLEY, lambda: conv_net(relay.abs)),
+    "square": (Reason.VALLEY, lambda: conv_net(lambda x: x * x)),
+    "silu": (Reason.VALLEY, lambda: conv_net(lambda x: x * relay.sigmoid(x))),
+    "hard_swish": (Reason.VALLEY, lambda: conv_net(importers_hard_swish)),
+    "gelu": (Reason.VALLEY, lambda: conv_net(importers_gelu)),
+    "mish": (Reason.VALLEY, lambda: conv_net(importers_mish)),
+    "negative": (Reason.FALLING, lambda: conv_net(relay.negative)),
+    "rsqrt": (Reason.FALLING, lambda: conv_net(relay.rsqrt)),
+    "1/x": (Reason.NOT_MONOTONE, lambda: conv_net(lambda x: relay.const(1.0) / x)),
+    "sin": (Reason.NOT_MONOTONE, lambda: conv_net(relay.sin)),
+    "negative scale": (
+        Reason.NEGATIVE_SCALE,
+        lambda: conv_net(lambda x: relay.nn.relu(x) * channels_first([1, -0.5, 2, 0])),
+    ),
+    "negative prelu": (Reason.NEGATIVE_SLOPE, lambda: prelu([0.1, 0.2, -0.1, 0.3])),
+    "negative leaky": (
+        Reason.NEGATIVE_SLOPE,
+        lambda: conv_net(lambda x: relay.nn.leaky_relu(x, -0.1)),
+    ),
+    "infinite bias": (
+        Reason.NON_FINITE_CONSTANT,
+        lambda: conv_net(lambda x: x + channels_first([0, 0, np.inf, 0])),
+    ),
+    "softsign": (
+        Reason.DECREASES_AS_COMPUTED,
+        lambda: conv_net(lambda x: x / (relay.const(1.0) + relay.abs(x))),
+    ),
+    "unmeasured function": (Reason.UNPROVEN, lambda: conv_net(relay.asin)),
+    "no saving": (
+        Reason.NO_SAVING,
+        lambda: conv_net(relay.nn.relu, size=3, stride=1, padding=(1, 1)),
+    ),
+    "asymmetric padding": (
+        Reason.PADDING_ONLY_WINDOW,
+        lambda: conv_net(relay.nn.relu, padding=(2, 0, 0, 0)),
+    ),
+    "pad as wide as the kernel": (
+        Reason.PADDING_ONLY_WINDOW,
+        lambda: conv_net(relay.nn.relu, padding=(2, 2)),
+    ),
+    "ceil_mode": (
+        Reason.PADDING_ONLY_WINDOW,
+        lambda: conv_net(relay.nn.relu, size=1, stride=4, ceil_mode=True, padding=(0, 0, 2, 2)),
+    ),
+    "padding meets -inf": (Reason.PADDING_MEETS_INFINITY, leaky_padded),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_is_refused_for_its_reason(case):
+    reason, make = CASES[case]
+    mod = make()
+    exchanged, report = tvm_reorder.reorder(mod)
+    (site,) = report.sites
+    assert site.status is Status.REFUSED
+    assert site.refusal.reason is reason, site.explanation
+    assert " but must be " in site.explanation
+    stock, _ = tvm_reorder.reorder(mod, write=False)
+    assert tvm.ir.structural_equal(exchanged, stock)
+
+
+def test_an_average_pool_is_listed_apart():
+    pooled = relay.nn.avg_pool2d(relay.nn.relu(conv2d(image())), pool_size=(2, 2), strides=(2, 2))
+    _, report = tvm_reorder.reorder(module(pooled))
+    assert report.sites == ()
+    (site,) = report.other_pools
+    assert site.refusal.reason is Reason.NOT_A_MAX_POOL
+
+
+def test_every_reason_has_a_case():
+    asserted = {reason for reason, _ in CASES.values()} | {Reason.NOT_A_MAX_POOL}
+    assert asserted == set(Reason)
+
+
+@pytest.mark.parametrize("opt_level", [3, 4])
+def test_tanh_is_refused_where_fast_math_replaces_it(opt_level):
+    mod = conv_net(relay.tanh)
+    with tvm.transform.PassContext(opt_level=opt_level):
+        site = only_site(mod)
+    assert (site.status is Status.REFUSED) == (opt_level == 4)
+    if opt_level == 4:
+        assert site.refusal.reason is Reason.DECREASES_AS_COMPUTED
+        assert "fast_tanh as computed is 8 ulp" in site.explanation
+
+
+def test_fast_math_counts_when_it_is_required_and_not_when_it_is_disabled():
+    mod = conv_net(relay.tanh)
+    with tvm.transform.PassContext(opt_level=3, required_pass=["FastMath"]):
+        assert only_site(mod).status is Status.REFUSED
+    with tvm.transform.PassContext(opt_level=4, disabled_pass=["FastMath"]):
+        assert only_site(mod).status is Status.EXCHANGED
+
+
+def test_fast_exp_is_measured_and_passes():
+    with tvm.transform.PassContext(opt_level=4):
+        assert only_site(conv_net(relay.exp)).status is Status.EXCHANGED
+
+
+@pytest.mark.parametrize(
+    "licence, status", [("ulp:1", Status.REFUSED), ("ulp:2", Status.EXCHANGED)]
+)
+def test_a_wider_licence_allows_softsign(licence, status):
+    mod = conv_net(lambda x: x / (relay.const(1.0) + relay.abs(x)))
+    assert only_site(mod, licence=licence).status is status
+
+
+def test_a_finite_licence_allows_leaky_relu_over_padding():
+    assert only_site(leaky_padded(), licence="finite").status is Status.EXCHANGED
+
+
+def test_any_producer_is_an_option():
+    assert only_site(without_producer(), any_producer=True).status is Status.EXCHANGED
+
+
+def test_library_functions_are_unproven_where_nobody_measured():
+    assert only_site(conv_net(relay.sigmoid), target="c").refusal.reason is Reason.UNPROVEN
+    assert only_site(conv_net(relay.nn.relu), target="c").status is Status.EXCHANGED
