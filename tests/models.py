@@ -41,11 +41,12 @@ def save_network(
     last = f"x{len(activations)}"
     kernel = {"kernel_shape": [2, 2], "strides": [2, 2]}
     nodes.append(helper.make_node(pool, [last], ["result"], "pool", **kernel))
+    output = [batch, channels, size // 2, size // 2]
     graph = helper.make_graph(
         nodes,
         "network",
         [helper.make_tensor_value_info("data", TensorProto.FLOAT, [batch, 3, size, size])],
-        [helper.make_tensor_value_info("result", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("result", TensorProto.FLOAT, output)],
         [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
     )
     return save_graph(path, graph)

@@ -247,7 +247,9 @@ def test_one_dimension():
     x = relay.var("x", shape=(2, 3, 16))
     data = relay.nn.conv1d(x, constant(RNG.normal(size=(4, 3, 3))), channels=4, kernel_size=3)
     pooled = relay.nn.max_pool1d(relay.nn.relu(data), pool_size=(2,), strides=(2,))
-    report = assert_same_results(module(pooled), {"x": RNG.normal(size=(2, 3, 16)).astype("float32")})
+    report = assert_same_results(
+        module(pooled), {"x": RNG.normal(size=(2, 3, 16)).astype("float32")}
+    )
     assert report.sites[0].window == "2/2 on 14 -> 7"
 
 

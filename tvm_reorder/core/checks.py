@@ -28,6 +28,7 @@ from .monotone import Direction, MonotoneMap, compose
 from .refusal import Reason, Refusal
 from .window import PoolWindow
 
+_ANY_RANK = (1, 1, 1, 1, 1)  # broadcasts against constants of every pool's rank
 DIRECTION_REASON = {
     Direction.FALLING: Reason.FALLING,
     Direction.VALLEY: Reason.VALLEY,
@@ -225,13 +226,15 @@ def _padding_refusal(total: MonotoneMap, chain: Chain, index: int) -> Refusal | 
     lowest_in = _lowest(chain.base_dtypes[index + 1])
     required = "no higher than f of it: max(f(-inf), lowest) = f(lowest)"
     subject = f"the pool's padding below {chain.links[index].map.name}"
+    if lowest_out is not None and lowest_out.dtype.kind in "iu":
+        return None  # integers have no infinity, and a step that may wrap has been refused
     if lowest_out is None or lowest_in is None or total.evaluate is None:
         return Refusal(Reason.PADDING_MEETS_INFINITY, subject, "not comparable", required)
     with np.errstate(all="ignore"):
-        at_lowest = total.evaluate(np.full((1, 1, 1, 1, 1), lowest_in))
+        at_lowest = _value_at(total, lowest_in)
         holds = (at_lowest >= lowest_out) | np.isnan(at_lowest)
         if lowest_in.dtype.kind == "f":
-            at_infinity = total.evaluate(np.full((1, 1, 1, 1, 1), -np.inf, lowest_in.dtype))
+            at_infinity = _value_at(total, lowest_in.dtype.type(-np.inf))
             stock = np.maximum(at_infinity, lowest_out)
             holds = holds & ((stock == at_lowest) | np.isnan(at_infinity))
     if np.all(holds):
@@ -242,6 +245,13 @@ def _padding_refusal(total: MonotoneMap, chain: Chain, index: int) -> Refusal | 
         "changed where all real elements are -inf",
         required + " (or licence 'finite')",
     )
+
+
+def _value_at(total: MonotoneMap, value: np.generic) -> np.ndarray:
+    """The map at one value, for every channel; float64 holds all narrower floats exactly."""
+    exact = value if value.dtype.kind == "f" else int(value)
+    dtype = value.dtype if value.dtype.kind == "f" else object
+    return np.asarray(total.evaluate(np.full(_ANY_RANK, exact, dtype)), np.float64)
 
 
 def _lowest(dtype: str) -> np.generic | None:
@@ -288,7 +298,7 @@ def _image(step: MonotoneMap, interval: tuple[int, int]) -> tuple[int, int] | No
         d not in (Direction.RISING, Direction.FALLING, Direction.CONSTANT) for d in step.directions
     ):
         return None
-    ends = [step.evaluate(np.full((1, 1, 1, 1, 1), end, dtype=object)) for end in interval]
+    ends = [step.evaluate(np.full(_ANY_RANK, end, dtype=object)) for end in interval]
     return min(int(np.min(e)) for e in ends), max(int(np.max(e)) for e in ends)
 
 

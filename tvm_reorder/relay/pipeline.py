@@ -42,7 +42,7 @@ from ..core.report import Report
 from .floor_division import mend_floor_division
 from .passes import ReorderActivations
 
-_FIRST_PASS = "RemoveUnusedFunctions"
+_FIRST_PASS = "SimplifyInference"  # runs at every level, and nowhere else in the pipelines
 _ANCHOR = "FlattenAtrousConv"
 _FALLBACK_ANCHOR = "FuseOps"
 

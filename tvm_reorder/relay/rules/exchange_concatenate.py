@@ -6,7 +6,7 @@ Identity
 
 Side conditions
     * The concatenation joins channels and has the pool as its only user.
-    * Every branch ends in the same steps: equal operators, attributes and constants.
+    * Every branch ends in the same steps: equal operators, attributes and scalar constants.
     * On each branch those of ``core/checks.py``.
 
 Measure that falls
@@ -24,7 +24,7 @@ from tvm import relay
 from ...core.checks import check_exchange
 from ...core.refusal import Reason, Refusal
 from ..chains import read_chain
-from ..facts import read_dtype
+from ..facts import read_dtype, read_shape
 from ..patterns import make_concatenate_pool_pattern
 from ..sites import op_name
 from .rule import Match, find_roots, mark_span, rebuild_pool, rebuild_steps
@@ -96,16 +96,27 @@ def _is_same(left, right) -> bool:
     """True if two steps compute the same function of one value."""
     if left.link.dtype != right.link.dtype or len(left.region) != len(right.region):
         return False
+    if not (_is_uniform(left) and _is_uniform(right)):
+        return False  # the joined tensor has other channels
     return bool(tvm.ir.structural_equal(_as_function(left), _as_function(right)))
+
+
+def _is_uniform(step) -> bool:
+    """True if the step treats all channels alike: each of its operands is a single number."""
+    operands = (
+        argument
+        for call in step.region
+        for argument in call.args
+        if argument not in step.region and not argument.same_as(step.source)
+    )
+    return step.rebuilt_as is None and all(
+        all(extent == 1 for extent in read_shape(operand.checked_type)) for operand in operands
+    )
 
 
 def _as_function(step) -> relay.Function:
     """The step over a scalar variable in place of its data."""
     variable = relay.var("x", shape=(), dtype=read_dtype(step.source))
-    if step.rebuilt_as is not None:
-        call = step.rebuilt_as
-        body = relay.Call(call.op, [variable, *list(call.args)[1:]], call.attrs)
-        return relay.Function([variable], body)
     body = rebuild_steps([step], [step.root], variable, "compare")
     return relay.Function([variable], body)
 

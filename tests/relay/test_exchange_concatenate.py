@@ -1,0 +1,152 @@
+"""Activations under a channel concatenation."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relay
+
+import tvm_reorder
+from tvm_reorder import Reason, Status
+
+from .networks import (
+    assert_same_results,
+    channels_first,
+    constant,
+    conv2d,
+    image,
+    kernels,
+    max_pool,
+    module,
+    only_site,
+)
+
+RNG = np.random.default_rng(3)
+
+
+def fire(first, second, axis=1, layout="NCHW"):
+    """Two convolutions, an activation on each, joined and pooled."""
+    x = image(layout=layout)
+    branches = [
+        first(conv2d(x, layout=layout)),
+        second(conv2d(x, channels=6, seed=1, layout=layout)),
+    ]
+    return max_pool(relay.concatenate(branches, axis=axis), size=3, padding=(1, 1), layout=layout)
+
+
+def with_bias(values, activation=relay.nn.relu):
+    return lambda x: activation(x + channels_first(values))
+
+
+def inputs(layout="NCHW"):
+    shape = (1, 3, 8, 8) if layout == "NCHW" else (1, 8, 8, 3)
+    return {"x": RNG.normal(size=shape).astype("float32")}
+
+
+@pytest.mark.parametrize("activation", [relay.nn.relu, relay.sigmoid, relay.tanh])
+def test_the_activation_goes_past_concatenation_and_pool(activation):
+    mod = module(fire(activation, activation))
+    report = assert_same_results(mod, inputs())
+    (site,) = report.sites
+    assert site.status is Status.EXCHANGED and site.rule == "ExchangeConcatenate"
+    assert (site.evaluations_before, site.evaluations_after) == (640, 160)
+
+
+def test_what_differs_between_the_branches_stays():
+    mod = module(fire(with_bias([1, 2, 3, 4]), with_bias([1, 2, 3, 4, 5, 6])))
+    report = assert_same_results(mod, inputs())
+    (site,) = report.sites
+    assert site.chain == ("nn.relu",) and site.refusal.reason is Reason.BRANCHES_DIFFER
+
+
+def test_channels_last():
+    mod = module(fire(relay.nn.relu, relay.nn.relu, axis=3, layout="NHWC"))
+    assert assert_same_results(mod, inputs("NHWC")).sites[0].status is Status.EXCHANGED
+
+
+def test_before_and_after():
+    exchanged, _ = tvm_reorder.reorder(module(fire(relay.nn.relu, relay.nn.relu)))
+    x = image()
+    joined = relay.concatenate([conv2d(x), conv2d(x, channels=6, seed=1)], axis=1)
+    expected = module(relay.nn.relu(max_pool(joined, size=3, padding=(1, 1))))
+    tvm.ir.assert_structural_equal(exchanged, expected)
+
+
+def test_chain_and_concatenation_rules_work_together():
+    """leaky(concat(relu, relu)): the chain rule clears leaky, then the other rule moves relu."""
+    x = image()
+    joined = relay.concatenate([relay.nn.relu(conv2d(x)), relay.nn.relu(conv2d(x, seed=1))], 1)
+    mod = module(max_pool(relay.nn.leaky_relu(joined, 0.1)))
+    report = assert_same_results(mod, inputs())
+    (site,) = report.sites
+    assert site.chain == ("nn.relu", "nn.leaky_relu")
+    assert site.rule == "ExchangeChain+ExchangeConcatenate"
+    once, _ = tvm_reorder.reorder(mod)
+    twice, again = tvm_reorder.reorder(once)
+    tvm.ir.assert_structural_equal(once, twice)
+    assert not again.exchanged
+
+
+def branch_also_used():
+    x = image()
+    active = relay.nn.relu(conv2d(x))
+    joined = relay.concatenate([active, relay.nn.relu(conv2d(x, seed=1))], axis=1)
+    return relay.Tuple([max_pool(joined), relay.sum(active)])
+
+
+def concatenation_also_used():
+    x = image()
+    branches = [relay.nn.relu(conv2d(x)), relay.nn.relu(conv2d(x, seed=1))]
+    joined = relay.concatenate(branches, axis=1)
+    return relay.Tuple([max_pool(joined), relay.sum(joined)])
+
+
+def other_slopes():
+    return fire(lambda x: relay.nn.leaky_relu(x, 0.1), lambda x: relay.nn.leaky_relu(x, 0.2))
+
+
+def one_branch_without():
+    return fire(relay.nn.relu, lambda x: x)
+
+
+def branch_is_an_input():
+    x = image()
+    return max_pool(relay.concatenate([relay.nn.relu(conv2d(x)), relay.nn.relu(x)], axis=1))
+
+
+def joined_along_rows():
+    x = image()
+    return max_pool(relay.concatenate([relay.nn.relu(conv2d(x, seed=s)) for s in (0, 1)], axis=2))
+
+
+@pytest.mark.parametrize(
+    "make, reason",
+    [
+        (branch_also_used, Reason.SHARED),
+        (concatenation_also_used, Reason.SHARED),
+        (other_slopes, Reason.BRANCHES_DIFFER),
+        (one_branch_without, Reason.BRANCHES_DIFFER),
+        (branch_is_an_input, Reason.PRODUCER),
+        (lambda: fire(relay.negative, relay.negative), Reason.FALLING),
+        (joined_along_rows, Reason.NO_ACTIVATION),
+    ],
+)
+def test_is_refused_for_its_reason(make, reason):
+    site = only_site(module(make()))
+    assert site.status is Status.REFUSED and site.refusal.reason is reason, site.explanation
+
+
+def test_prelu_with_equal_slopes():
+    slopes = constant([0.1, 0.2, 0.3, 0.4])
+    x = image()
+    branches = [relay.nn.prelu(conv2d(x, seed=s), slopes) for s in (0, 1)]
+    site = only_site(module(max_pool(relay.concatenate(branches, axis=1))))
+    # Equal on both branches, but per channel: the joined tensor has twice as many channels.
+    assert site.status is Status.REFUSED and site.refusal.reason is Reason.BRANCHES_DIFFER
+
+
+def test_no_kernel_is_added():
+    mod = module(fire(with_bias([1, 2, 3, 4]), with_bias([1, 2, 3, 4, 5, 6])))
+    stock = kernels(mod)
+    with tvm_reorder.enabled() as report:
+        assert kernels(mod) <= stock
+    assert report.exchanged
