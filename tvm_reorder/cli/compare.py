@@ -1,0 +1,170 @@
+"""``tvm-reorder compare``: stock against exchanged, on results, kernels and time."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict
+
+from .errors import UsageError, first_line
+from .options import add_command, positive, reorder_config, seed, thread_count
+from .output import check_writable, console, note, print_sites, progress, write_json
+
+
+def add_parser(subparsers) -> None:
+    """Add the command to the command line."""
+    parser = add_command(
+        subparsers,
+        "compare",
+        run,
+        "Build a model with and without the pass, compare the results and time both in turns.",
+        """
+        tvm-reorder compare custom
+        tvm-reorder compare vgg16 --target "llvm -mcpu=skylake-avx512" --threads 1 --repeat 20
+        tvm-reorder compare model.onnx --inputs inputs.npz --json - | jq .ratio
+        """,
+    )
+    parser.add_argument(
+        "--inputs", metavar="FILE.npz", help="the inputs, by name (default: random, see --seed)"
+    )
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="S", help="seed of the random inputs (default: 0)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=thread_count,
+        metavar="N",
+        help="threads that TVM may use (default: TVM_NUM_THREADS, else TVM's own choice)",
+    )
+    parser.add_argument(
+        "--repeat",
+        type=positive,
+        default=10,
+        metavar="R",
+        help="rounds; each gives one figure for either build (default: 10)",
+    )
+
+
+def run(args) -> int:
+    """Compare; the exit status is 1 if the results differ."""
+    result, report = _compare(args)
+    if not report.has_run:
+        note(f"the pass did not run: --opt-level is {args.opt_level} but must be 1 or more")
+    if args.json != "-":
+        _print(result)
+    write_json(result, args.json)
+    return 0 if result["equal"] else 1
+
+
+def _compare(args):
+    from .inputs import draw_inputs, read_inputs
+    from .measure import Runner, compare_outputs, summarise, time_alternating
+    from .models import load_model
+    from .targets import read_target
+
+    check_writable(args.json, "--json")
+    target = read_target(args.target, must_run_here=True)
+    with progress(f"reading {args.model}"):
+        model = load_model(args.model, args.input_shapes, args.model_format)
+    if args.inputs:
+        inputs = read_inputs(args.inputs, model.inputs)
+    else:
+        inputs = draw_inputs(model.inputs, args.seed)
+    stock_library, reordered_library, report = _build_both(model, target, args)
+    stock, reordered = Runner(stock_library, inputs), Runner(reordered_library, inputs)
+    pairs = list(zip(stock.outputs(), reordered.outputs()))
+    differences = [compare_outputs(*pair) for pair in pairs]
+    with progress("timing"):
+        times = time_alternating(stock, reordered, args.repeat)
+    result = {
+        "model": args.model,
+        "target": str(target),
+        **report.as_dict(),
+        "outputs": [
+            {"name": f"output_{index}", **asdict(difference)}
+            for index, difference in enumerate(differences)
+        ],
+        "equal": all(difference.equal for difference in differences),
+        "kernels": {"stock": stock.kernels, "reordered": reordered.kernels},
+        "time_ms": {"stock": times[0], "reordered": times[1]},
+        "ratio": summarise(times[0])[0] / summarise(times[1])[0],
+        **_circumstances(args),
+    }
+    return result, report
+
+
+def _build_both(model, target, args):
+    import tvm
+    from tvm import relay
+
+    from ..relay.floor_division import mend_floor_division
+    from ..relay.pipeline import enabled
+
+    def build():
+        with tvm.transform.PassContext(opt_level=args.opt_level):
+            return relay.build(model.mod, target=target, params=model.params)
+
+    try:
+        with progress("building the stock model"), mend_floor_division():
+            stock = build()
+        with progress("building the exchanged model"), enabled(reorder_config(args)) as report:
+            return stock, build(), report
+    except tvm.TVMError as error:
+        raise UsageError(
+            f"model {args.model!r} does not compile for {args.target!r}: {first_line(error)}"
+        ) from error
+
+
+def _circumstances(args) -> dict:
+    import numpy
+    import tvm
+
+    from .. import __version__
+
+    return {
+        "opt_level": args.opt_level,
+        "threads": tvm.runtime.num_threads(),
+        "machine": {
+            "architecture": platform.machine(),
+            "processor": str(tvm.target.codegen.llvm_get_system_cpu()),
+            "cores": os.cpu_count(),
+        },
+        "versions": {
+            "tvm_reorder": __version__,
+            "tvm": tvm.__version__,
+            "llvm": tvm.target.codegen.llvm_version_major(),
+            "numpy": numpy.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _print(result: dict) -> None:
+    from rich.table import Table
+
+    from .measure import summarise
+
+    print_sites(result)
+    out = console()
+    outputs = Table("output", "equal", "bit-equal", "largest difference", "ulp", title="results")
+    for output in result["outputs"]:
+        figures = ("not finite" if (x := output[key]) is None else f"{x:g}" for key in _FIGURES)
+        outputs.add_row(output["name"], _say(output["equal"]), _say(output["bit_equal"]), *figures)
+    out.print(outputs)
+    speed = Table("", "kernels", "median ms", "spread ms", title="speed")
+    for name in ("stock", "reordered"):
+        median, spread = summarise(result["time_ms"][name])
+        speed.add_row(name, str(result["kernels"][name]), f"{median:.3f}", f"{spread:.3f}")
+    out.print(speed)
+    rounds, threads = len(result["time_ms"]["stock"]), result["threads"]
+    out.print(
+        f"stock / reordered: {result['ratio']:.3f}  ({rounds} rounds, {threads} threads); "
+        f"results {'equal' if result['equal'] else 'DIFFER'}"
+    )
+
+
+_FIGURES = ("max_abs_diff", "max_ulp")
+
+
+def _say(yes: bool) -> str:
+    return "yes" if yes else "NO"

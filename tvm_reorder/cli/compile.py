@@ -1,0 +1,82 @@
+"""``tvm-reorder compile``: a package for ``tvmc run``, compiled with the pass."""
+
+from __future__ import annotations
+
+from .errors import UsageError, first_line
+from .options import add_command, reorder_config
+from .output import (
+    check_writable,
+    console,
+    note,
+    print_sites,
+    progress,
+    write_json,
+    written_beside,
+)
+
+
+def add_parser(subparsers) -> None:
+    """Add the command to the command line."""
+    parser = add_command(
+        subparsers,
+        "compile",
+        run,
+        "Compile a model with the pass into a package that plain 'tvmc run' runs.",
+        """
+        tvm-reorder compile model.onnx -o model.tar
+        tvm-reorder compile model.onnx -o model.tar --target "llvm -mcpu=skylake-avx512"
+        tvmc run --print-time model.tar
+        """,
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="OUT.tar", required=True, help="the package to write"
+    )
+
+
+def run(args) -> int:
+    """Compile; the exit status is 0."""
+    from .models import load_model
+    from .targets import check_buildable, read_target
+
+    if args.output == "-":
+        raise UsageError("--output is '-' but must be a file")
+    check_writable(args.output, "--output")
+    check_writable(args.json, "--json")
+    target = read_target(args.target)
+    check_buildable(target)
+    with progress(f"reading {args.model}"):
+        model = load_model(args.model, args.input_shapes, args.model_format)
+    with progress("compiling"):
+        report = _compile(model, args)
+    if not report.has_run:
+        note(f"the pass did not run: --opt-level is {args.opt_level} but must be 1 or more")
+    if args.json != "-":
+        print_sites(report.as_dict())
+        console().print(f"written: {args.output}", soft_wrap=True)
+    write_json({"model": args.model, "target": args.target, **report.as_dict()}, args.json)
+    return 0
+
+
+def _compile(model, args):
+    import tvm
+    from tvm.driver.tvmc.compiler import compile_model
+    from tvm.driver.tvmc.model import TVMCModel
+
+    from ..relay.pipeline import enabled
+
+    try:
+        with enabled(reorder_config(args)) as report, written_beside(args.output) as temporary:
+            compile_model(
+                TVMCModel(model.mod, model.params),
+                args.target,
+                opt_level=args.opt_level,
+                package_path=str(temporary),
+            )
+    except (RuntimeError, OSError) as error:
+        is_compiler = isinstance(error, tvm.TVMError)
+        hint = "" if is_compiler else "; for another machine, 'tvmc-reorder compile' can cross-link"
+        raise UsageError(
+            f"model {args.model!r} does not {'compile' if is_compiler else 'link'} for "
+            f"{args.target!r}: {first_line(error)}{hint}"
+        ) from error
+    return report

@@ -1,0 +1,49 @@
+"""``tvm-reorder inspect``: every max pool, the verdict, and why."""
+
+from __future__ import annotations
+
+from .options import add_command, reorder_config
+from .output import check_writable, print_sites, progress, write_json
+
+
+def add_parser(subparsers) -> None:
+    """Add the command to the command line."""
+    add_command(
+        subparsers,
+        "inspect",
+        run,
+        "List every max pool of a model and say whether activations can go past it, and why not.",
+        """
+        tvm-reorder inspect model.onnx
+        tvm-reorder inspect vgg16 --target "llvm -mcpu=skylake-avx512"
+        tvm-reorder inspect model.onnx --input-shapes "data:[1,3,224,224]" --json report.json
+        tvm-reorder inspect model.onnx --opt-level 4     # with TVM's FastMath
+        """,
+    )
+
+
+def run(args) -> int:
+    """Inspect; the exit status is 0."""
+    from .models import load_model
+    from .targets import read_target
+
+    check_writable(args.json, "--json")
+    target = read_target(args.target)
+    with progress(f"reading {args.model}"):
+        model = load_model(args.model, args.input_shapes, args.model_format)
+    with progress("inspecting"):
+        found = _inspect(model, target, args).as_dict()
+    if args.json != "-":
+        print_sites(found, "can be exchanged")
+    write_json({"model": args.model, "target": args.target, **found}, args.json)
+    return 0
+
+
+def _inspect(model, target, args):
+    import tvm
+
+    from ..relay.pipeline import reorder
+
+    # Asked at the level given, because FastMath (4) changes verdicts.
+    with tvm.transform.PassContext(opt_level=args.opt_level):
+        return reorder(model.mod, model.params, reorder_config(args, write=False), target=target)[1]

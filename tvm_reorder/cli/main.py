@@ -1,0 +1,98 @@
+"""The entry of ``tvm-reorder``: arguments, environment, and one line for each error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .. import __version__
+from .errors import UsageError, first_line, require_relay
+from .options import Parser
+
+DONE, DIFFER, FAILED = 0, 1, 2
+
+
+def make_parser() -> Parser:
+    """The whole command line; needs no TVM."""
+    from . import compare, compile, inspect
+
+    parser = Parser(
+        prog="tvm-reorder",
+        description="Move activations past max pooling in Apache TVM, exactly.",
+        epilog="exit status: 0 done, 1 results differ, 2 bad usage or input",
+    )
+    parser.add_argument("--version", action="version", version=f"tvm-reorder {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in (inspect, compile, compare):
+        command.add_parser(commands)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        The arguments; those of the process by default.
+
+    Returns
+    -------
+    int
+        0 done, 1 results differ, 2 bad usage or input.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    is_verbose = "--verbose" in argv
+    try:
+        args = make_parser().parse_args(argv)
+        _prepare_environment(getattr(args, "threads", None))
+        require_relay()
+        with _quiet(is_verbose):
+            status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except UsageError as error:
+        return _fail(str(error), is_verbose)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python says it at exit
+        return FAILED
+    except KeyboardInterrupt:
+        return _fail("interrupted", is_verbose)
+    except Exception as error:
+        name = type(error).__name__
+        return _fail(f"{name}: {first_line(error)} (--verbose shows where)", is_verbose)
+
+
+def _prepare_environment(threads: int | None) -> None:
+    """TVM reads these when it is imported, which is why that has not happened yet."""
+    os.environ.setdefault("TOPHUB_LOCATION", "NONE")
+    if threads is not None:
+        os.environ["TVM_NUM_THREADS"] = str(threads)
+
+
+@contextmanager
+def _quiet(is_verbose: bool) -> Iterator[None]:
+    """No warnings inside the block, such as AutoTVM's that nothing has been tuned."""
+    if is_verbose:
+        yield
+        return
+    disabled = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
+
+
+def _fail(message: str, is_verbose: bool) -> int:
+    if is_verbose:
+        traceback.print_exc()
+    print(f"tvm-reorder: error: {message}", file=sys.stderr)
+    return FAILED

@@ -1,0 +1,171 @@
+"""A model from a file or a built-in name, and every way in which that can go wrong."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tvm
+from tvm.driver.tvmc import TVMCException, TVMCImportError, frontends
+from tvm.driver.tvmc.shape_parser import parse_shape_string
+
+from ..relay.floor_division import mend_floor_division
+from .builtin import load_builtin
+from .errors import UsageError, first_line
+
+BUILTINS = ("vgg16", "vgg19", "custom")
+_FILE_KINDS = "a model file or one of " + ", ".join(BUILTINS)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model.
+
+    Parameters
+    ----------
+    name : str
+        As the user gave it.
+    mod : tvm.IRModule
+        Relay.
+    params : dict
+        Weights by name.
+    inputs : dict
+        Name to shape and dtype of the inputs; all shapes are fixed.
+    """
+
+    name: str
+    mod: tvm.IRModule
+    params: dict
+    inputs: dict[str, tuple[tuple[int, ...], str]]
+
+
+def load_model(
+    name: str, input_shapes: str | None = None, model_format: str | None = None
+) -> Model:
+    """Load a model.
+
+    Parameters
+    ----------
+    name : str
+        A path, or the name of a built-in network.
+    input_shapes : str, optional
+        In tvmc's syntax.
+    model_format : str, optional
+        tvmc's name of the format; told from the suffix by default.
+
+    Raises
+    ------
+    UsageError
+        If there is no such model, it cannot be read, or an input's shape is not known.
+    """
+    shapes = _parse_shapes(input_shapes)
+    if name in BUILTINS:
+        if shapes:
+            raise UsageError(f"--input-shapes is given but the input of {name} is fixed; leave out")
+        mod, params = load_builtin(name)
+    else:
+        _check_file(name)
+        mod, params = _read(name, model_format, shapes)
+    given = [param for param in mod["main"].params if param.name_hint not in params]
+    _check_inputs(name, mod, given, shapes)
+    return Model(name, mod, params, {param.name_hint: _read_type(param, name) for param in given})
+
+
+def _parse_shapes(text: str | None) -> dict | None:
+    if text is None:
+        return None
+    try:
+        return parse_shape_string(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(
+            f"--input-shapes is {text!r} but must be like 'name:[1,3,224,224] other:[1,8]'"
+        ) from error
+
+
+def _check_file(name: str) -> None:
+    path = Path(name)
+    if path.is_dir():
+        raise UsageError(f"model {name!r} is a folder but must be {_FILE_KINDS}")
+    if not path.is_file():
+        raise UsageError(f"model {name!r} does not exist but must be {_FILE_KINDS}")
+    try:
+        with path.open("rb") as file:
+            is_empty = not file.read(1)
+    except OSError as error:
+        raise UsageError(f"model {name!r} cannot be read: {error.strerror}") from error
+    if is_empty:
+        raise UsageError(f"model {name!r} is an empty file but must be {_FILE_KINDS}")
+
+
+def _read(name: str, model_format: str | None, shapes: dict | None):
+    kind = model_format or _guess_format(name)
+    # tvmc draws the weights of a Relay text from NumPy's global generator.
+    state = np.random.get_state()
+    np.random.seed(0)
+    try:
+        with mend_floor_division():
+            model = frontends.load_model(name, kind, shapes)
+        return model.mod, model.params
+    except TVMCImportError as error:
+        raise UsageError(
+            f"model {name!r} is in format {kind}, which needs the Python package '{error}'"
+        ) from error
+    except TVMCException as error:
+        raise UsageError(f"model {name!r}: {first_line(error)}") from error
+    except tvm.error.OpNotImplemented as error:
+        raise UsageError(
+            f"model {name!r} has operators that TVM cannot import: {first_line(error)}"
+        ) from error
+    except Exception as error:  # importers raise anything on a damaged file
+        required = "with these --input-shapes" if shapes else "or need another --model-format"
+        raise UsageError(
+            f"model {name!r} cannot be read as {kind} ({first_line(error)}) "
+            f"but must be a valid {kind} model {required}"
+        ) from error
+    finally:
+        np.random.set_state(state)
+
+
+def _guess_format(name: str) -> str:
+    try:
+        return frontends.guess_frontend(name).name()
+    except TVMCException as error:
+        known = sorted(
+            f".{suffix}" for kind in frontends.ALL_FRONTENDS for suffix in kind.suffixes()
+        )
+        raise UsageError(
+            f"model {name!r} has the suffix {Path(name).suffix!r} but must have one of "
+            f"{', '.join(known)}; or give --model-format"
+        ) from error
+
+
+def _check_inputs(name: str, mod: tvm.IRModule, inputs: list, shapes: dict | None) -> None:
+    names = [param.name_hint for param in inputs]
+    parameters = [param.name_hint for param in mod["main"].params]
+    unknown = [given for given in shapes or () if given not in names]
+    if unknown:
+        raise UsageError(
+            f"--input-shapes names {unknown[0]!r} but must name inputs of {name!r}: "
+            f"{', '.join(map(repr, names or parameters)) or 'it has none'}"
+        )
+    if parameters and not names:
+        raise UsageError(
+            f"model {name!r} is Relay text, which does not tell inputs from weights: name the "
+            f"inputs with --input-shapes; its parameters are {', '.join(map(repr, parameters))}"
+        )
+
+
+def _read_type(param, model: str) -> tuple[tuple[int, ...], str]:
+    kind = param.checked_type
+    if not isinstance(kind, tvm.ir.TensorType):
+        raise UsageError(f"input {param.name_hint!r} of {model!r} is {kind} but must be a tensor")
+    if not all(isinstance(size, tvm.tir.IntImm) for size in kind.shape):
+        sizes = [str(int(s)) if isinstance(s, tvm.tir.IntImm) else "?" for s in kind.shape]
+        example = ",".join(size.replace("?", "1") for size in sizes)
+        raise UsageError(
+            f"input {param.name_hint!r} of {model!r} has the shape ({', '.join(sizes)}) but must "
+            f"have a fixed one: --input-shapes '{param.name_hint}:[{example}]', say"
+        )
+    return tuple(int(size) for size in kind.shape), kind.dtype

@@ -1,0 +1,132 @@
+"""Options that the commands share, and the parser that says usage errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import textwrap
+
+from ..core.config import ReorderConfig
+from .errors import UsageError
+
+FORMATS = ("keras", "onnx", "pb", "tflite", "pytorch", "paddle", "relay")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises `UsageError` where argparse would exit."""
+
+    def error(self, message: str):
+        raise UsageError(f"{message} (see '{self.prog} --help')")
+
+
+def add_command(subparsers, name: str, run, summary: str, examples: str) -> argparse.ArgumentParser:
+    """A command's parser with the options that all commands have.
+
+    Parameters
+    ----------
+    subparsers
+        What ``add_subparsers`` returned.
+    name : str
+        The command.
+    run : callable
+        Takes the parsed arguments and returns the exit status.
+    summary : str
+        What it does, in a sentence.
+    examples : str
+        Command lines for the end of the help text.
+    """
+    parser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  "),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a file that tvmc can read (ONNX, TFLite, TorchScript, Relay text, ...) or a "
+        "built-in network: vgg16, vgg19, custom",
+    )
+    parser.add_argument(
+        "--target", default="llvm", help="compilation target, as for tvmc (default: llvm)"
+    )
+    parser.add_argument(
+        "--input-shapes",
+        metavar="SHAPES",
+        help="input shapes, as for tvmc: 'name:[1,3,224,224] other:[1,8]'",
+    )
+    parser.add_argument(
+        "--model-format",
+        choices=FORMATS,
+        help="format of the file, if its suffix does not tell",
+    )
+    parser.add_argument(
+        "-O",
+        "--opt-level",
+        type=int,
+        choices=range(5),
+        default=3,
+        help="TVM's optimisation level, 0-4 (default: 3)",
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="also write the result as JSON; '-' is standard output"
+    )
+    parser.add_argument("--verbose", action="store_true", help="show warnings and tracebacks")
+    add_reorder_options(parser)
+    return parser
+
+
+def add_reorder_options(parser, prefix: str = "") -> None:
+    """The options of the pass itself, ``--licence`` and ``--any-producer``."""
+    parser.add_argument(
+        f"--{prefix}licence",
+        type=licence,
+        default="equal",
+        metavar="TEXT",
+        help="how much of the result may differ: equal (default), finite, ulp:N, finite+ulp:N",
+    )
+    parser.add_argument(
+        f"--{prefix}any-producer",
+        action="store_true",
+        help="exchange whatever computes the chain's input, not only behind convolution and dense",
+    )
+
+
+def licence(text: str) -> str:
+    """The text of a licence that some rule can meet, for argparse's ``type``."""
+    try:
+        ReorderConfig(licence=text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse's ``type``."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is given but must be a whole number from 1 up")
+    return int(text)
+
+
+def thread_count(text: str) -> int:
+    """A number of threads that this machine has, for argparse's ``type``."""
+    count, available = positive(text), os.cpu_count() or 1
+    if count > available:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is given but must be at most {available}, the cores there are"
+        )
+    return count
+
+
+def seed(text: str) -> int:
+    """A seed that NumPy takes, for argparse's ``type``."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is given but must be from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def reorder_config(args, write: bool = True) -> ReorderConfig:
+    """The pass's options out of the parsed arguments."""
+    return ReorderConfig(licence=args.licence, any_producer=args.any_producer, write=write)
