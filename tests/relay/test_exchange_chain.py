@@ -308,3 +308,20 @@ def test_explicit_padding_with_the_lowest_value_counts_as_the_pools_own():
     assert report.sites[0].status is Status.EXCHANGED
     zeros = relay.nn.pad(active, ((0, 0), (0, 0), (0, 1), (0, 1)), pad_value=0)
     assert only_site(module(max_pool(zeros, size=3))).status is Status.REFUSED
+
+
+def test_explicit_padding_takes_the_dtype_it_pads():
+    lowest = float(np.finfo("float64").min)
+    active = relay.nn.relu(conv2d(image())).astype("float64")
+    padded = relay.nn.pad(active, ((0, 0), (0, 0), (0, 1), (0, 1)), relay.const(lowest, "float64"))
+    mod = module(max_pool(padded, size=3))
+    report = assert_same_results(mod, {"x": RNG.normal(size=(1, 3, 8, 8)).astype("float32")})
+    assert report.sites[0].chain == ("nn.relu", "cast to float64")
+
+
+def test_explicit_padding_below_an_adaptive_pool_is_not_the_pools_own():
+    lowest = float(np.finfo("float32").min)
+    active = relay.nn.relu(conv2d(image()))
+    padded = relay.nn.pad(active, ((0, 0), (0, 0), (0, 8), (0, 8)), pad_value=lowest)
+    mod = module(relay.nn.adaptive_max_pool2d(padded, (4, 4)))
+    assert only_site(mod).status is Status.REFUSED

@@ -230,3 +230,23 @@ def test_any_producer_is_an_option():
 def test_library_functions_are_unproven_where_nobody_measured():
     assert only_site(conv_net(relay.sigmoid), target="c").refusal.reason is Reason.UNPROVEN
     assert only_site(conv_net(relay.nn.relu), target="c").status is Status.EXCHANGED
+
+
+def test_other_architectures_are_not_the_measured_one():
+    arm = "llvm -mtriple=aarch64-linux-gnu"
+    assert only_site(conv_net(relay.sigmoid), target=arm).refusal.reason is Reason.UNPROVEN
+    x86 = "llvm -mtriple=x86_64-linux-gnu"
+    assert only_site(conv_net(relay.sigmoid), target=x86).status is Status.EXCHANGED
+
+
+def test_bfloat16_constants_are_not_read_as_bits():
+    def negative_scale(x):
+        scale = relay.const(-1.0, "float32").astype("bfloat16")
+        return relay.nn.relu(x).astype("bfloat16") * scale
+
+    assert only_site(conv_net(negative_scale)).refusal.reason is Reason.UNKNOWN_SIGN
+
+
+def test_rounding_integers_is_no_crash():
+    site = only_site(conv_net(lambda x: relay.ceil(relay.nn.relu(x).astype("int32"))))
+    assert site.refusal.reason is Reason.INTEGER_OVERFLOW

@@ -260,6 +260,8 @@ def _lowest(dtype: str) -> np.generic | None:
         kind = np.dtype(dtype)
     except TypeError:
         return None
+    if kind.kind not in "fiu":
+        return None
     info = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
     return kind.type(info.min)
 
@@ -298,7 +300,10 @@ def _image(step: MonotoneMap, interval: tuple[int, int]) -> tuple[int, int] | No
         d not in (Direction.RISING, Direction.FALLING, Direction.CONSTANT) for d in step.directions
     ):
         return None
-    ends = [step.evaluate(np.full(_ANY_RANK, end, dtype=object)) for end in interval]
+    try:
+        ends = [step.evaluate(np.full(_ANY_RANK, end, dtype=object)) for end in interval]
+    except TypeError:
+        return None  # a function that has no meaning on unbounded integers, such as exp
     return min(int(np.min(e)) for e in ends), max(int(np.max(e)) for e in ends)
 
 

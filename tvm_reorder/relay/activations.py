@@ -41,13 +41,13 @@ class Activation:
     evaluate: Evaluate | None = None
     worst_ulp: int | str | None = _EXACT
 
-    def as_map(self, name: str, dtype: str, target_kind: str, fast_math: bool) -> MonotoneMap:
-        """The map of operator `name` on `dtype` as compiled for `target_kind`."""
+    def as_map(self, name: str, dtype: str, target: str, fast_math: bool) -> MonotoneMap:
+        """The map of operator `name` on `dtype` as compiled for `target`."""
         worst, shown = self.worst_ulp, name
         if isinstance(worst, str):
             function = FAST_MATH.get(worst, worst) if fast_math else worst
             shown = function if function != worst else name
-            worst = worst_drop(function, dtype, target_kind)
+            worst = worst_drop(function, dtype, target)
         return MonotoneMap(shown, (self.direction,), worst, self.evaluate)
 
 

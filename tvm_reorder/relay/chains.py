@@ -255,7 +255,7 @@ def _describe_region(region, root, source, scene):
     for name, pattern in composite_patterns():
         if pattern.match(root):
             dtype = read_dtype(source)
-            described = COMPOSITES[name].as_map(name, dtype, scene.target_kind, scene.fast_math)
+            described = COMPOSITES[name].as_map(name, dtype, scene.target, scene.fast_math)
             if name == "softsign" and not _adds_one(region):
                 described = MonotoneMap(name, (Direction.RISING,), None)
             return described, replace

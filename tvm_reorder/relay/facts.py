@@ -63,7 +63,8 @@ def read_pool(pool: relay.Call, graph: FunctionGraph) -> PoolFacts:
     layout = str(pool.attrs.layout)
     axes = re.findall("[A-Za-z]", re.sub("[0-9]", "", layout))
     window_axes = tuple(i for i, axis in enumerate(axes) if axis in _SPATIAL)
-    pad = _read_padding(pool.args[0], window_axes, graph)
+    is_adaptive = "global" in op_name(pool) or "adaptive" in op_name(pool)
+    pad = None if is_adaptive else _read_padding(pool.args[0], window_axes, graph)
     data_type = (pool if pad is None else pad).args[0].checked_type
     shape = read_shape(data_type)
     return PoolFacts(
@@ -89,6 +90,8 @@ def read_dtype(expr: relay.Expr) -> str | None:
 
 def read_constant(expr: relay.Expr) -> np.ndarray | None:
     """Value of a constant, or of an expression made of constants only; else None."""
+    if read_dtype(expr) == "bfloat16":
+        return None  # numpy has none, and TVM would hand out the raw bits
     if isinstance(expr, relay.Constant):
         return expr.data.numpy()
     if relay.analysis.free_vars(expr) or not isinstance(expr, relay.Call):
@@ -129,8 +132,12 @@ def _read_padding(call, window_axes, graph: FunctionGraph) -> relay.Call | None:
     )
     if value is None or elsewhere or not dtype.startswith(("float", "int", "uint")):
         return None
-    lowest = (np.finfo if dtype.startswith("float") else np.iinfo)(dtype).min
-    return call if np.asarray(value).astype(dtype) <= lowest else None
+    return call if np.asarray(value).astype(dtype) <= lowest_value(dtype) else None
+
+
+def lowest_value(dtype: str) -> float | int:
+    """Lowest finite value of a dtype that numpy has: what TVM's max pools pad with."""
+    return (np.finfo if dtype.startswith("float") else np.iinfo)(dtype).min
 
 
 def _read_window(pool, pad, layout, axes, window_axes, shape) -> PoolWindow | Refusal:
@@ -149,11 +156,11 @@ def _read_window(pool, pad, layout, axes, window_axes, shape) -> PoolWindow | Re
     if None in sizes or None in outputs:
         text = " x ".join("?" if size is None else str(size) for size in sizes)
         return Refusal(Reason.DYNAMIC_WINDOW, subject, f"over {text}", "over static extents")
-    explicit = [0 if pad is None else int(pad.attrs.pad_width[axis][0]) for axis in window_axes]
-    if "global" in op_name(pool) or "adaptive" in op_name(pool):
+    if not hasattr(pool.attrs, "pool_size"):
         return PoolWindow(tuple(AdaptiveAxis(s, o) for s, o in zip(sizes, outputs)))
     rank = len(window_axes)
     attrs = pool.attrs
+    explicit = [0 if pad is None else int(pad.attrs.pad_width[axis][0]) for axis in window_axes]
     pads = [own + more for own, more in zip(_per_axis(attrs.padding, rank), explicit)]
     fields = zip(
         sizes,

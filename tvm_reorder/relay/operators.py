@@ -36,14 +36,14 @@ class Scene:
     ----------
     pool : PoolFacts
         The pool the chain leads to.
-    target_kind : str
-        TVM target kind the module is compiled for.
+    target : str
+        TVM target kind and architecture the module is compiled for.
     fast_math : bool
         True if FastMath will replace exp, tanh and erf.
     """
 
     pool: PoolFacts
-    target_kind: str
+    target: str
     fast_math: bool
 
 
@@ -100,7 +100,7 @@ def read_operator(call: relay.Call, scene: Scene) -> Reading | Refusal:
     name = op_name(call)
     if name in ACTIVATIONS:
         dtype = read_dtype(call.args[0])
-        return Reading(ACTIVATIONS[name].as_map(name, dtype, scene.target_kind, scene.fast_math))
+        return Reading(ACTIVATIONS[name].as_map(name, dtype, scene.target, scene.fast_math))
     if name in _PARAMETERISED:
         return _PARAMETERISED[name](call, scene)
     if name in _TWO_ARGUMENTS:

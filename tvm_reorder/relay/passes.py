@@ -6,6 +6,7 @@ why and puts it there.
 
 from __future__ import annotations
 
+import platform
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from tvm import relay
 from tvm.ir import SequentialSpan
 
 from ..core.config import ReorderConfig
+from ..core.measured import MEASURED_TARGET
 from ..core.refusal import Reason, Refusal
 from ..core.report import Report, Site, Status
 from .facts import read_pool
@@ -83,14 +85,14 @@ class ReorderActivations:
     def _transform_function(self, mod, variable, context):
         graph = FunctionGraph(mod[variable])
         others = [_describe_average(pool, graph) for pool in graph.average_pools]
-        target_kind, fast_math = _target_kind(), _has_fast_math(context)
+        target, fast_math = _read_target(), _has_fast_math(context)
         sites: list[Site] = []
         for rule in self.rules:
             if not rule.needs <= graph.operators:
                 continue
             if not graph.function.same_as(mod[variable]):
                 graph = FunctionGraph(mod[variable])
-            verdicts = decide(graph, rule, self.config, target_kind, fast_math)
+            verdicts = decide(graph, rule, self.config, target, fast_math)
             found = [_describe(*pair, rule, self.config) for pair in zip(graph.max_pools, verdicts)]
             sites = [_merge(*pair) for pair in zip_longest(sites, found)]
             after = apply(graph, rule, verdicts)
@@ -113,10 +115,16 @@ def _replace(mod, variable, after) -> tvm.IRModule:
     return relay.transform.InferType()(changed)
 
 
-def _target_kind() -> str:
-    """Kind of the target compiled for; llvm where no target is in scope."""
+def _read_target() -> str:
+    """Kind and architecture of the target compiled for; this machine's llvm where none is set."""
     target = tvm.target.Target.current(allow_none=True)
-    return target.kind.name if target is not None else "llvm"
+    kind = target.kind.name if target is not None else "llvm"
+    if kind != "llvm":
+        return kind
+    triple = str(target.attrs.get("mtriple", "")) if target is not None else ""
+    architecture = (triple or platform.machine()).partition("-")[0].lower()
+    is_x86 = architecture in ("x86_64", "amd64")
+    return MEASURED_TARGET if is_x86 else f"{kind} {architecture}"
 
 
 def _has_fast_math(context) -> bool:

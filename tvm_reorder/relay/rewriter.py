@@ -41,12 +41,10 @@ class Verdict:
 
 
 def decide(
-    graph: FunctionGraph, rule: Rule, config: ReorderConfig, target_kind: str, fast_math: bool
+    graph: FunctionGraph, rule: Rule, config: ReorderConfig, target: str, fast_math: bool
 ) -> list[Verdict]:
     """One verdict for each max pool, in order of execution."""
-    return [
-        _decide_pool(graph, rule, config, pool, target_kind, fast_math) for pool in graph.max_pools
-    ]
+    return [_decide_pool(graph, rule, config, pool, target, fast_math) for pool in graph.max_pools]
 
 
 def apply(graph: FunctionGraph, rule: Rule, verdicts: list[Verdict]) -> relay.Function:
@@ -59,9 +57,9 @@ def apply(graph: FunctionGraph, rule: Rule, verdicts: list[Verdict]) -> relay.Fu
     return rewrite(_Exchange(rule, plans), graph.function) if plans else graph.function
 
 
-def _decide_pool(graph, rule, config, pool, target_kind, fast_math) -> Verdict:
+def _decide_pool(graph, rule, config, pool, target, fast_math) -> Verdict:
     facts = read_pool(pool, graph)
-    match = rule.read(graph, pool, Scene(facts, target_kind, fast_math))
+    match = rule.read(graph, pool, Scene(facts, target, fast_math))
     outcome = None if match is None else rule.check(match.chain, config)
     return Verdict(outcome, match, str(facts.window))
 

@@ -44,7 +44,7 @@ class ExchangeChain:
         """The pool over the chain's input, the moved steps behind it."""
         steps = match.steps[: plan.moved]
         roots = find_roots(steps, match.pool.data_of(pool))
-        pooled = rebuild_pool(pool, match.pool, roots[-1], self.name)
+        pooled = rebuild_pool(pool, match, plan.moved, roots[-1], self.name)
         return rebuild_steps(steps, roots, pooled, self.name)
 
 

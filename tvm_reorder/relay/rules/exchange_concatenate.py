@@ -79,7 +79,7 @@ class ExchangeConcatenate:
         inputs = relay.Tuple([found[-1] for found in roots], joined.args[0].span)
         span = mark_span(joined.span, self.name)
         data = relay.Call(joined.op, [inputs], joined.attrs, [], span)
-        pooled = rebuild_pool(pool, match.pool, data, self.name)
+        pooled = rebuild_pool(pool, match, plan.moved, data, self.name)
         return rebuild_steps(steps, roots[0], pooled, self.name)
 
 

@@ -14,7 +14,7 @@ from ...core.checks import Chain, Plan
 from ...core.config import ReorderConfig
 from ...core.refusal import Refusal
 from ..chains import Step
-from ..facts import PoolFacts
+from ..facts import PoolFacts, lowest_value
 from ..operators import Scene
 from ..sites import FunctionGraph
 
@@ -71,12 +71,15 @@ def mark_span(span: Span | None, rule: str) -> Span:
     return Span(SourceName(marked), span.line, span.end_line, span.column, span.end_column)
 
 
-def rebuild_pool(pool: relay.Call, facts: PoolFacts, data: relay.Expr, rule: str) -> relay.Call:
-    """The same pool, and its explicit padding, over other data."""
-    if facts.pad is not None:
-        pad = pool.args[0]
-        span = mark_span(pad.span, rule)
-        data = relay.Call(pad.op, [data, pad.args[1]], pad.attrs, [], span)
+def rebuild_pool(
+    pool: relay.Call, match: Match, moved: int, data: relay.Expr, rule: str
+) -> relay.Call:
+    """The same pool, and its explicit padding, over the value below the `moved` steps."""
+    if match.pool.pad is not None:
+        pad, dtype = pool.args[0], match.chain.base_dtypes[moved]
+        is_same = dtype == match.pool.dtype
+        value = pad.args[1] if is_same else relay.const(lowest_value(dtype), dtype)
+        data = relay.Call(pad.op, [data, value], pad.attrs, [], mark_span(pad.span, rule))
     return relay.Call(pool.op, [data], pool.attrs, [], mark_span(pool.span, rule))
 
 
