@@ -9,13 +9,13 @@ from tvm_reorder.core.licence import BITWISE, EQUAL, Licence
 
 
 @given(st.integers(0, 99), st.booleans())
-def test_a_licence_survives_its_text(ulp, finite):
-    licence = Licence(ulp=ulp, finite=finite)
+def test_a_licence_survives_its_text(ulp, strict):
+    licence = Licence(ulp=ulp, strict=strict)
     assert Licence.parse(str(licence)) == licence
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ulp", "ulp:0", "ulp:-1", "ulp:1.5", "finite ulp:2", "finite+", "+ulp:1", "exact"]
+    "text", ["", "ulp", "ulp:0", "ulp:-1", "ulp:1.5", "strict ulp:2", "strict+", "+ulp:1", "exact"]
 )
 def test_nonsense_is_named(text):
     with pytest.raises(ValueError, match="licence is .* but must be 'equal'"):
@@ -29,7 +29,7 @@ def test_drops_are_allowed_up_to_the_licence():
 
 
 def test_config_reads_a_licence_from_text():
-    assert ReorderConfig(licence="finite+ulp:2").licence == Licence(ulp=2, finite=True)
+    assert ReorderConfig(licence="strict+ulp:2").licence == Licence(ulp=2, strict=True)
 
 
 @pytest.mark.parametrize("licence", ["bitwise", BITWISE])

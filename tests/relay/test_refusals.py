@@ -82,6 +82,14 @@ def leaky_padded():
     return conv_net(lambda x: relay.nn.leaky_relu(x, 0.1), size=3, padding=(1, 1))
 
 
+def leaky():
+    return conv_net(lambda x: relay.nn.leaky_relu(x, 0.1))
+
+
+def scale_below_one():
+    return conv_net(lambda x: relay.clip(x, -np.inf, 6) * channels_first([0.5, 1, 2, 1]))
+
+
 def prelu(slopes):
     return conv_net(lambda x: relay.nn.prelu(x, constant(slopes)))
 
@@ -157,7 +165,6 @@ CASES = {
         Reason.PADDING_ONLY_WINDOW,
         lambda: conv_net(relay.nn.relu, size=1, stride=4, ceil_mode=True, padding=(0, 0, 2, 2)),
     ),
-    "padding meets -inf": (Reason.PADDING_MEETS_INFINITY, leaky_padded),
 }
 
 
@@ -183,7 +190,8 @@ def test_an_average_pool_is_listed_apart():
 
 
 def test_every_reason_has_a_case():
-    asserted = {reason for reason, _ in CASES.values()} | {Reason.NOT_A_MAX_POOL}
+    elsewhere = {Reason.NOT_A_MAX_POOL, Reason.NEGATIVE_INFINITY}  # in the tests below
+    asserted = {reason for reason, _ in CASES.values()} | elsewhere
     assert asserted == set(Reason)
 
 
@@ -219,8 +227,17 @@ def test_a_wider_licence_allows_softsign(licence, status):
     assert only_site(mod, licence=licence).status is status
 
 
-def test_a_finite_licence_allows_leaky_relu_over_padding():
-    assert only_site(leaky_padded(), licence="finite").status is Status.EXCHANGED
+@pytest.mark.parametrize("make", [leaky, leaky_padded, scale_below_one])
+def test_a_strict_licence_asks_for_windows_of_nothing_but_minus_infinity(make):
+    site = only_site(make(), licence="strict")
+    assert site.refusal.reason is Reason.NEGATIVE_INFINITY
+    assert "-3.40282e+38 before" in site.explanation
+    assert only_site(make()).status is Status.EXCHANGED
+
+
+@pytest.mark.parametrize("activation", [relay.nn.relu, relay.sigmoid, relay.tanh, relay.exp])
+def test_a_strict_licence_passes_what_levels_off(activation):
+    assert only_site(conv_net(activation), licence="strict").status is Status.EXCHANGED
 
 
 def test_any_producer_is_an_option():

@@ -85,7 +85,7 @@ def add_reorder_options(parser, prefix: str = "") -> None:
         type=licence,
         default="equal",
         metavar="TEXT",
-        help="how much of the result may differ: equal (default), finite, ulp:N, finite+ulp:N",
+        help="how much of the result may differ: equal (default), strict, ulp:N, strict+ulp:N",
     )
     parser.add_argument(
         f"--{prefix}any-producer",

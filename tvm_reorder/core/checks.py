@@ -8,9 +8,12 @@ Side conditions, each with its reason
       falling after falling rises, so a single falling link does not end the search.
     * Each moved link has one user.  A second user of the value *below* the chain is harmless.
     * Every window sees a real element, and the geometry is static.
-    * Padding: the pool pads with the lowest finite value, L_out for f's output and L_in after the
-      exchange.  A window whose real elements are all -inf needs max(f(-inf), L_out) = f(L_in), and
-      no finite input may be mapped below L_out, which f(L_in) >= L_out ensures.
+    * TVM's max starts from the lowest finite value L of its dtype, and pads with it, so it answers
+      L where every element is -inf.  With m the window's maximum the original network gives
+      max(f(m), L_out), the exchanged one f(max(m, L_in)).  For a finite m these agree if f(m) >=
+      L_out; where f may send a finite value below that (log at 0, an overflowing scale), the plan
+      *clamps*: max(f(.), L_out) behind the pool.  For m = -inf they agree if max(f(-inf), L_out) =
+      f(L_in) or its clamp; the licence ``strict`` asks for that, ``equal`` leaves it open.
     * Integer steps do not wrap: the interval of values is followed up the chain.
     * The exchange saves evaluations.
 """
@@ -107,6 +110,8 @@ class Plan:
         Their names in order of execution.
     evaluations : Evaluations
         What the exchange saves.
+    clamps : bool
+        True if max(., lowest finite value) has to stand behind the moved links.
     note : Refusal or None
         Why the next link stays, if one does.
     """
@@ -114,6 +119,7 @@ class Plan:
     moved: int
     chain: tuple[str, ...]
     evaluations: Evaluations
+    clamps: bool = False
     note: Refusal | None = None
 
 
@@ -130,13 +136,13 @@ def check_exchange(chain: Chain, config: ReorderConfig) -> Plan | Refusal:
         return refusal
     if not chain.links:
         return chain.stop
-    moved, note = _longest_exchange(chain, config)
+    moved, clamps, note = _longest_exchange(chain, config)
     if not moved:
         return note
     if chain.producer and not config.any_producer:
         return chain.producer
     evaluations = count_evaluations(
-        chain.window, chain.planes, sum(link.steps for link in chain.links[:moved])
+        chain.window, chain.planes, sum(link.steps for link in chain.links[:moved]), clamps
     )
     if not evaluations.is_saving:
         return Refusal(
@@ -146,7 +152,7 @@ def check_exchange(chain: Chain, config: ReorderConfig) -> Plan | Refusal:
             "fewer",
         )
     names = tuple(link.map.name for link in reversed(chain.links[:moved]))
-    return Plan(moved, names, evaluations, note)
+    return Plan(moved, names, evaluations, clamps, note)
 
 
 def _check_window(window: PoolWindow | Refusal) -> Refusal | None:
@@ -162,20 +168,21 @@ def _check_window(window: PoolWindow | Refusal) -> Refusal | None:
     return None
 
 
-def _longest_exchange(chain: Chain, config: ReorderConfig) -> tuple[int, Refusal | None]:
-    """Longest k that may move, and the first objection met on the way to a longer one."""
-    moved, note, total = 0, None, None
+def _longest_exchange(chain: Chain, config: ReorderConfig) -> tuple[int, bool, Refusal | None]:
+    """Longest k that may move, whether it clamps, and the first objection to a longer one."""
+    moved, clamps, note, total = 0, False, None, None
     wraps = _first_wrapping_link(chain)
     for index, link in enumerate(chain.links):
         if link.shared or index == wraps:
-            return moved, note or link.shared or _overflow(link)
+            return moved, clamps, note or link.shared or _overflow(link)
         total = link.map if total is None else compose(total, link.map)
         objection = _objection(total, chain, index, config)
         if objection is None:
             moved, note = index + 1, None
+            clamps = _may_fall_below_lowest(total, chain, index)
         else:
             note = note or objection
-    return moved, note or chain.stop
+    return moved, clamps, note or chain.stop
 
 
 def _objection(
@@ -186,9 +193,7 @@ def _objection(
         return _direction_refusal(total, link)
     if not config.licence.allows_drop(total.worst_ulp):
         return _drop_refusal(total, link, config)
-    if chain.window.has_padding and not config.licence.finite:
-        return _padding_refusal(total, chain, index)
-    return None
+    return _infinity_refusal(total, chain, index) if config.licence.strict else None
 
 
 def _direction_refusal(total: MonotoneMap, link: Link) -> Refusal:
@@ -221,29 +226,49 @@ def _drop_refusal(total: MonotoneMap, link: Link, config: ReorderConfig) -> Refu
     )
 
 
-def _padding_refusal(total: MonotoneMap, chain: Chain, index: int) -> Refusal | None:
-    lowest_out = _lowest(chain.base_dtypes[0])
-    lowest_in = _lowest(chain.base_dtypes[index + 1])
-    required = "no higher than f of it: max(f(-inf), lowest) = f(lowest)"
-    subject = f"the pool's padding below {chain.links[index].map.name}"
-    if lowest_out is not None and lowest_out.dtype.kind in "iu":
-        return None  # integers have no infinity, and a step that may wrap has been refused
-    if lowest_out is None or lowest_in is None or total.evaluate is None:
-        return Refusal(Reason.PADDING_MEETS_INFINITY, subject, "not comparable", required)
-    with np.errstate(all="ignore"):
-        at_lowest = _value_at(total, lowest_in)
-        holds = (at_lowest >= lowest_out) | np.isnan(at_lowest)
-        if lowest_in.dtype.kind == "f":
-            at_infinity = _value_at(total, lowest_in.dtype.type(-np.inf))
-            stock = np.maximum(at_infinity, lowest_out)
-            holds = holds & ((stock == at_lowest) | np.isnan(at_infinity))
-    if np.all(holds):
-        return None
+def _may_fall_below_lowest(total: MonotoneMap, chain: Chain, index: int) -> bool:
+    """True if f may send a finite value below the lowest finite value of its dtype."""
+    lowest_out, lowest_in = _lowest(chain.base_dtypes[0]), _lowest(chain.base_dtypes[index + 1])
+    if _is_integer(chain.base_dtypes[0]):
+        return False
+    if lowest_out is None or lowest_in is None:
+        return True
+    if total.evaluate is None:  # an unknown bias, say; what follows it may bound it, as relu does
+        return not _is_bounded_below(chain.links[: index + 1], lowest_out)
+    return not np.all(_value_at(total, lowest_in) >= lowest_out)
+
+
+def _is_bounded_below(links: Sequence[Link], lowest_out: np.generic) -> bool:
+    """True if the links nearest to the pool stay above `lowest_out` whatever comes in."""
+    total = None
+    for link in links:
+        total = link.map if total is None else compose(total, link.map)
+        if total.evaluate is None or not total.is_non_decreasing:
+            return False
+        if np.all(_value_at(total, lowest_out.dtype.type(-np.inf)) >= lowest_out):
+            return True
+    return False
+
+
+def _infinity_refusal(total: MonotoneMap, chain: Chain, index: int) -> Refusal | None:
+    """Set if a window of nothing but -inf would give another result."""
+    lowest_out, lowest_in = _lowest(chain.base_dtypes[0]), _lowest(chain.base_dtypes[index + 1])
+    if _is_integer(chain.base_dtypes[index + 1]):
+        return None  # integers have no infinity
+    actual = "not known"
+    if lowest_out is not None and lowest_in is not None and total.evaluate is not None:
+        at_infinity = _value_at(total, lowest_in.dtype.type(-np.inf))
+        stock = np.maximum(at_infinity, lowest_out)
+        ours = np.maximum(_value_at(total, lowest_in), lowest_out)
+        if np.all((stock == ours) | np.isnan(at_infinity)):
+            return None
+        wrong = np.flatnonzero((stock != ours).ravel())[0]
+        actual = f"{ours.ravel()[wrong]:g} after the exchange, {stock.ravel()[wrong]:g} before"
     return Refusal(
-        Reason.PADDING_MEETS_INFINITY,
-        subject,
-        "changed where all real elements are -inf",
-        required + " (or licence 'finite')",
+        Reason.NEGATIVE_INFINITY,
+        f"the result of {chain.links[index].map.name} for a window of nothing but -inf",
+        actual,
+        "the same (licence strict)",
     )
 
 
@@ -251,11 +276,12 @@ def _value_at(total: MonotoneMap, value: np.generic) -> np.ndarray:
     """The map at one value, for every channel; float64 holds all narrower floats exactly."""
     exact = value if value.dtype.kind == "f" else int(value)
     dtype = value.dtype if value.dtype.kind == "f" else object
-    return np.asarray(total.evaluate(np.full(_ANY_RANK, exact, dtype)), np.float64)
+    with np.errstate(all="ignore"):
+        return np.asarray(total.evaluate(np.full(_ANY_RANK, exact, dtype)), np.float64)
 
 
 def _lowest(dtype: str) -> np.generic | None:
-    """Lowest finite value, TVM's padding of max pools; None for dtypes numpy lacks."""
+    """Lowest finite value, where TVM's max starts; None for dtypes numpy lacks."""
     try:
         kind = np.dtype(dtype)
     except TypeError:

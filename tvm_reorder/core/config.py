@@ -40,7 +40,7 @@ class ReorderConfig:
             raise ValueError(f"licence is {self.licence!r} but must be a Licence or its text")
         if self.licence.bitwise:
             raise ValueError(
-                "licence is 'bitwise' but must be 'equal', 'finite' or 'ulp:N': "
+                "licence is 'bitwise' but must be 'equal', 'strict' or 'ulp:N': "
                 "no rule keeps the sign of zero, max(+0, -0) depends on the order"
             )
         if not isinstance(self.opt_level, int) or not 0 <= self.opt_level <= 4:

@@ -26,7 +26,9 @@ class Evaluations:
         return self.after < self.before
 
 
-def count_evaluations(window: PoolWindow, planes: int, steps: int) -> Evaluations:
+def count_evaluations(
+    window: PoolWindow, planes: int, steps: int, clamps: bool = False
+) -> Evaluations:
     """Evaluations of `steps` elementwise steps on `planes` feature maps.
 
     Parameters
@@ -37,9 +39,11 @@ def count_evaluations(window: PoolWindow, planes: int, steps: int) -> Evaluation
         Batch times channels.
     steps : int
         Elementwise operators moved past the pool.
+    clamps : bool
+        True if the exchange adds a clamp behind them.
     """
     size = prod(axis.size for axis in window.axes)
-    return Evaluations(planes * steps * size, planes * steps * prod(window.outputs))
+    return Evaluations(planes * steps * size, planes * (steps + clamps) * prod(window.outputs))
 
 
 def count_operations(window: PoolWindow, planes: int, steps: int) -> Evaluations:

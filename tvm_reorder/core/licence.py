@@ -1,10 +1,12 @@
 """How much of the result the exchange may change.
 
 =================  ============================================================================
-``equal``          results compare equal (``==``) wherever no NaN enters or arises; the default
-``finite``         as ``equal``, for values that are finite (no infinity) inside the chain
+``equal``          results compare equal (``==``) wherever no NaN enters or arises and no window
+                   holds nothing but -inf (TVM's max pool answers the lowest finite value there,
+                   not -inf, and no exchange can tell the two apart); the default
+``strict``         as ``equal``, and windows of nothing but -inf too
 ``ulp:N``          f as computed may drop by at most N units in the last place of its output
-``finite+ulp:N``   both
+``strict+ulp:N``   both
 ``bitwise``        the sign of zero counts too: max(+0, -0) depends on order, so no rule meets it
 =================  ============================================================================
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_WORDING = "'equal', 'finite', 'ulp:N', 'finite+ulp:N' (N >= 1) or 'bitwise'"
+_WORDING = "'equal', 'strict', 'ulp:N', 'strict+ulp:N' (N >= 1) or 'bitwise'"
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,14 @@ class Licence:
     ----------
     ulp : int
         Allowed drop of an activation as computed, in units in the last place; 0 is none.
-    finite : bool
-        True if the chain's values are known to be finite.
+    strict : bool
+        True if windows of nothing but -inf must give the same too.
     bitwise : bool
         True if the sign of zero must be kept too.
     """
 
     ulp: int = 0
-    finite: bool = False
+    strict: bool = False
     bitwise: bool = False
 
     @classmethod
@@ -49,10 +51,10 @@ class Licence:
             return EQUAL
         if words == "bitwise":
             return BITWISE
-        match = re.fullmatch(r"(finite)?(\+?)(?:ulp:([1-9][0-9]*))?", words)
+        match = re.fullmatch(r"(strict)?(\+?)(?:ulp:([1-9][0-9]*))?", words)
         if not words or not match or bool(match[2]) != bool(match[1] and match[3]):
             raise ValueError(f"licence is {text!r} but must be {_WORDING}")
-        return cls(ulp=int(match[3] or 0), finite=bool(match[1]))
+        return cls(ulp=int(match[3] or 0), strict=bool(match[1]))
 
     def allows_drop(self, worst_ulp: int | None) -> bool:
         """True if a map whose worst drop is `worst_ulp` may be exchanged."""
@@ -61,7 +63,7 @@ class Licence:
     def __str__(self) -> str:
         if self.bitwise:
             return "bitwise"
-        parts = ["finite"] * self.finite + [f"ulp:{self.ulp}"] * bool(self.ulp)
+        parts = ["strict"] * self.strict + [f"ulp:{self.ulp}"] * bool(self.ulp)
         return "+".join(parts) or "equal"
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from ...core.checks import check_exchange
 from ..chains import read_chain
 from ..patterns import make_max_pool_pattern
-from .rule import Match, find_roots, rebuild_pool, rebuild_steps
+from .rule import Match, clamp, find_roots, rebuild_pool, rebuild_steps
 
 
 class ExchangeChain:
@@ -45,7 +45,8 @@ class ExchangeChain:
         steps = match.steps[: plan.moved]
         roots = find_roots(steps, match.pool.data_of(pool))
         pooled = rebuild_pool(pool, match, plan.moved, roots[-1], self.name)
-        return rebuild_steps(steps, roots, pooled, self.name)
+        value = rebuild_steps(steps, roots, pooled, self.name)
+        return clamp(value, match.pool.dtype, pool, self.name) if plan.clamps else value
 
 
 EXCHANGE_CHAIN = ExchangeChain()

@@ -27,7 +27,7 @@ from ..chains import read_chain
 from ..facts import read_dtype, read_shape
 from ..patterns import make_concatenate_pool_pattern
 from ..sites import op_name
-from .rule import Match, find_roots, mark_span, rebuild_pool, rebuild_steps
+from .rule import Match, clamp, find_roots, mark_span, rebuild_pool, rebuild_steps
 
 
 class ExchangeConcatenate:
@@ -80,7 +80,8 @@ class ExchangeConcatenate:
         span = mark_span(joined.span, self.name)
         data = relay.Call(joined.op, [inputs], joined.attrs, [], span)
         pooled = rebuild_pool(pool, match, plan.moved, data, self.name)
-        return rebuild_steps(steps, roots[0], pooled, self.name)
+        value = rebuild_steps(steps, roots[0], pooled, self.name)
+        return clamp(value, match.pool.dtype, pool, self.name) if plan.clamps else value
 
 
 def _common_steps(branches) -> tuple[int, Refusal | None]:

@@ -103,6 +103,13 @@ def rebuild_steps(
     return data
 
 
+def clamp(value: relay.Expr, dtype: str, pool: relay.Call, rule: str) -> relay.Call:
+    """max(value, lowest finite value): where the pool's own maximum would have started."""
+    lowest = relay.const(lowest_value(dtype), dtype)
+    call = relay.maximum(value, lowest)
+    return relay.Call(call.op, call.args, None, [], mark_span(pool.span, rule))
+
+
 def _rebuild_step(step: Step, root: relay.Expr, data: relay.Expr, rule: str) -> relay.Expr:
     if step.rebuilt_as is not None:
         call = step.rebuilt_as
