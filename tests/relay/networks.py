@@ -8,6 +8,7 @@ from tvm import relay
 from tvm.contrib.graph_executor import GraphModule
 
 import tvm_reorder
+from tvm_reorder.cli.measure import count_kernels
 
 TARGET = "llvm"
 SPATIAL_AXES = {"NCW": (2,), "NCHW": (2, 3), "NHWC": (1, 2), "NCHW4c": (2, 3), "NCDHW": (2, 3, 4)}
@@ -69,23 +70,27 @@ def only_site(mod, params=None, **options):
     return site
 
 
-def run(mod, inputs, *, params=None, opt_level=3, target=TARGET) -> list[np.ndarray]:
-    """Outputs of a module, built in the context around the call."""
+def build(mod, *, params=None, opt_level=3, target=TARGET):
+    """The module built for the graph executor, in the context around the call."""
     with tvm.transform.PassContext(opt_level=opt_level):
-        library = relay.build(mod, target, params=params)
+        return relay.build(mod, target, params=params)
+
+
+def execute(library, inputs) -> list[np.ndarray]:
+    """Outputs of a built module."""
     executor = GraphModule(library["default"](tvm.cpu()))
     executor.run(**inputs)
     return [executor.get_output(i).numpy() for i in range(executor.get_num_outputs())]
 
 
-def kernels(mod, *, params=None, opt_level=3, target=TARGET) -> int:
-    """Fused kernels of a module, built in the context around the call."""
-    import json
+def run(mod, inputs, **options) -> list[np.ndarray]:
+    """Outputs of a module, built with `build`'s options."""
+    return execute(build(mod, **options), inputs)
 
-    with tvm.transform.PassContext(opt_level=opt_level):
-        graph = json.loads(relay.build(mod, target, params=params).get_graph_json())
-    names = [n["attrs"]["func_name"] for n in graph["nodes"] if n["op"] == "tvm_op"]
-    return sum(name != "__nop" for name in names)
+
+def kernels(mod, **options) -> int:
+    """Fused kernels of a module, built with `build`'s options."""
+    return count_kernels(build(mod, **options).get_graph_json())
 
 
 def assert_same_results(mod, inputs, *, params=None, opt_level=3, **options):
