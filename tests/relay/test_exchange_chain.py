@@ -359,3 +359,52 @@ def test_explicit_padding_below_an_adaptive_pool_is_not_the_pools_own():
     padded = relay.nn.pad(active, ((0, 0), (0, 0), (0, 8), (0, 8)), pad_value=lowest)
     mod = module(relay.nn.adaptive_max_pool2d(padded, (4, 4)))
     assert only_site(mod).status is Status.REFUSED
+
+
+def test_the_part_above_a_split_product_still_moves():
+    scale, bias = channels_first([1, -0.5, 2, 0.3]), channels_first([0.1, 0.2, 0.3, 0.4])
+    mod = conv_net(lambda x: relay.tanh(relay.nn.relu(x) * scale + bias))
+    report = assert_same_results(mod, {"x": RNG.normal(size=(1, 3, 8, 8)).astype("float32")})
+    assert report.sites[0].chain == ("tanh",)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_networks_still_build(dtype):
+    x = image()
+    weight = relay.cast(constant(RNG.normal(size=(4, 3, 3, 3))), dtype)
+    data = relay.nn.conv2d(relay.cast(x, dtype), weight, channels=4, kernel_size=(3, 3))
+    mod = module(relay.cast(max_pool(relay.nn.relu(data)), "float32"))
+    report = assert_same_results(mod, {"x": RNG.normal(size=(1, 3, 8, 8)).astype("float32")})
+    assert report.sites[0].status is Status.EXCHANGED
+    biased = relay.nn.bias_add(data, relay.cast(constant([1, 2, 3, 4]), dtype))
+    clamped = module(relay.cast(max_pool(biased), "float32"))
+    report = assert_same_results(clamped, {"x": RNG.normal(size=(1, 3, 8, 8)).astype("float32")})
+    # A bfloat16 kernel rounds where it ends, so only float16's sum is the same behind the pool.
+    assert (report.sites[0].status is Status.EXCHANGED) == (dtype == "float16")
+
+
+def test_pools_keep_their_own_verdicts_when_the_order_changes():
+    """The first rule moves the outer pool in front of the inner one."""
+
+    def first_four(value):
+        return relay.strided_slice(value, [0, 0, 0, 0], [1, 4, 1, 1])
+
+    x = relay.var("x", shape=(1, 4, 16, 16))
+    halves = [relay.nn.relu(conv2d(x, in_channels=4, seed=s)) for s in (0, 1)]
+    inner = max_pool(relay.concatenate(halves, axis=1))
+    outer = max_pool(relay.nn.relu(x) + first_four(relay.nn.global_max_pool2d(relay.abs(inner))))
+    _, report = tvm_reorder.reorder(module(outer), any_producer=True)
+    verdicts = {site.name: (site.status, site.rule) for site in report.sites}
+    assert len(verdicts) == 3
+    assert verdicts["max_pool2d_1"] == (Status.EXCHANGED, "ExchangeConcatenate")
+    assert verdicts["global_max_pool2d"][0] is Status.REFUSED
+    assert verdicts["max_pool2d_2"] == (Status.EXCHANGED, "ExchangeChain")
+
+
+def test_pools_inside_claimed_functions_are_left_alone():
+    y = relay.var("y", shape=(1, 4, 8, 8))
+    claimed = relay.Function([y], max_pool(relay.nn.relu(y))).with_attr("Composite", "other.pool")
+    mod = module(relay.Call(claimed, [conv2d(image())]))
+    exchanged, report = tvm_reorder.reorder(mod)
+    assert not report.sites
+    assert "nn.relu" in str(exchanged).split("nn.max_pool2d")[0]

@@ -288,3 +288,18 @@ def test_reorder_takes_a_function_and_binds_parameters():
     _, unknown = tvm_reorder.reorder(function)
     _, known = tvm_reorder.reorder(function, params)
     assert not unknown.exchanged and len(known.exchanged) == 1
+
+
+def test_a_failing_pass_does_not_break_the_build(monkeypatch, caplog):
+    from tvm_reorder.relay import passes
+
+    def fail(*arguments):
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(passes, "decide", fail)
+    with tvm_reorder.enabled() as report:
+        (result,) = run(network(), INPUTS)
+    (stock,) = run(network(), INPUTS)
+    np.testing.assert_array_equal(result, stock)
+    assert len(report.errors) == 1 and "the pass failed" in str(report)
+    assert "the pass failed" in caplog.text

@@ -82,6 +82,16 @@ def leaky_padded():
     return conv_net(lambda x: relay.nn.leaky_relu(x, 0.1), size=3, padding=(1, 1))
 
 
+def split_multiply_add():
+    scale, bias = channels_first([1, -0.5, 2, 0.3]), channels_first([0.1, 0.2, 0.3, 0.4])
+    return conv_net(lambda x: relay.nn.relu(x) * scale + bias)
+
+
+def new_multiply_add():
+    pooled = max_pool(relay.tanh(conv2d(image())) * relay.const(0.3))
+    return module(pooled + relay.var("r", shape=(1, 4, 4, 4)))
+
+
 def leaky():
     return conv_net(lambda x: relay.nn.leaky_relu(x, 0.1))
 
@@ -135,6 +145,8 @@ CASES = {
         Reason.NEGATIVE_SCALE,
         lambda: conv_net(lambda x: relay.nn.relu(x) * channels_first([1, -0.5, 2, 0])),
     ),
+    "product that stays below a sum": (Reason.CONTRACTION, split_multiply_add),
+    "product that comes before a sum": (Reason.CONTRACTION, new_multiply_add),
     "negative prelu": (Reason.NEGATIVE_SLOPE, lambda: prelu([0.1, 0.2, -0.1, 0.3])),
     "negative leaky": (
         Reason.NEGATIVE_SLOPE,
@@ -267,3 +279,40 @@ def test_bfloat16_constants_are_not_read_as_bits():
 def test_rounding_integers_is_no_crash():
     site = only_site(conv_net(lambda x: relay.ceil(relay.nn.relu(x).astype("int32"))))
     assert site.refusal.reason is Reason.INTEGER_OVERFLOW
+
+
+def test_a_bound_is_read_from_weights_only():
+    """pad's value and take's indices are no weights: the int8 addition may wrap."""
+    x = image(size=6, channels=4, dtype="int8")
+    padded = relay.nn.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), 0.0)
+    taken = relay.take(x, constant([0, 1, 2, 3], "int32"), axis=1, mode="clip")
+    for data in (padded, taken):
+        mod = module(max_pool(data + constant(100, "int8")))
+        site = only_site(mod, any_producer=True)
+        assert site.refusal.reason is Reason.INTEGER_OVERFLOW
+
+
+@pytest.mark.parametrize(
+    "data, operand",
+    [((4, 8, 8), (1, 1, 1, 1)), ((1, 4, 1, 8), (1, 4, 8, 1)), ((4, 8, 8), (1, 4, 1, 1))],
+)
+def test_data_of_another_rank_or_extent_is_refused(data, operand):
+    active = relay.nn.relu(relay.var("x", shape=data)) + constant(np.ones(operand))
+    site = only_site(module(max_pool(active)), any_producer=True)
+    assert site.status is Status.REFUSED and site.refusal.reason is Reason.VARIES_IN_WINDOW
+
+
+def test_a_constant_that_is_not_folded_is_refused():
+    unfolded = relay.nn.relu(constant(np.ones((1, 4, 8, 8))))
+    mod = module(max_pool(relay.nn.relu(conv2d(image())) + unfolded))
+    reorder = tvm_reorder.ReorderActivations()
+    reorder.as_pass()(mod)
+    assert reorder.report.sites[0].refusal.reason is Reason.VARIES_IN_WINDOW
+
+
+def test_an_open_number_of_channels_is_no_crash():
+    x = relay.var("x", shape=(1, relay.Any(), 8, 8))
+    mod = module(max_pool(relay.nn.prelu(x, relay.var("s", shape=(relay.Any(),)))))
+    assert only_site(mod, any_producer=True).refusal.reason is Reason.UNKNOWN_SIGN
+    scaled = module(max_pool(relay.nn.relu(x) * channels_first([1, -1, 1, 1])))
+    assert only_site(scaled, any_producer=True).refusal.reason is Reason.NEGATIVE_SCALE

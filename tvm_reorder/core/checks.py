@@ -14,6 +14,8 @@ Side conditions, each with its reason
       L_out; where f may send a finite value below that (log at 0, an overflowing scale), the plan
       *clamps*: max(f(.), L_out) behind the pool.  For m = -inf they agree if max(f(-inf), L_out) =
       f(L_in) or its clamp; the licence ``strict`` asks for that, ``equal`` leaves it open.
+    * Contraction: LLVM makes one fused multiply-add, rounded once, of a float multiply and an add
+      in one kernel.  The exchange neither separates such a pair nor makes a new one.
     * Integer steps do not wrap: the interval of values is followed up the chain.
     * The exchange saves evaluations.
 """
@@ -58,12 +60,16 @@ class Link:
         Elementwise operators the step is made of.
     shared : Refusal or None
         Set if the step's value is wanted elsewhere too.
+    is_split_addition : bool
+        True if the step adds to a product that the step below it gives: a fused multiply-add, if
+        both stay in one kernel.
     """
 
     map: MonotoneMap
     dtype: str
     steps: int = 1
     shared: Refusal | None = None
+    is_split_addition: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,8 @@ class Chain:
         are no links.
     producer : Refusal or None
         Set if no convolution or dense layer computes the chain's input.
+    meets_addition : bool
+        True if the link next to the pool is a product and the pool's value goes into a sum.
     """
 
     window: PoolWindow | Refusal
@@ -96,6 +104,7 @@ class Chain:
     input_range: tuple[int, int] | None = None
     stop: Refusal | None = None
     producer: Refusal | None = None
+    meets_addition: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,6 +202,8 @@ def _objection(
         return _direction_refusal(total, link)
     if not config.licence.allows_drop(total.worst_ulp):
         return _drop_refusal(total, link, config)
+    if link.is_split_addition or chain.meets_addition:
+        return _contraction_refusal(chain.links[0] if chain.meets_addition else link)
     return _infinity_refusal(total, chain, index) if config.licence.strict else None
 
 
@@ -226,10 +237,20 @@ def _drop_refusal(total: MonotoneMap, link: Link, config: ReorderConfig) -> Refu
     )
 
 
+def _contraction_refusal(link: Link) -> Refusal:
+    return Refusal(
+        Reason.CONTRACTION,
+        f"the rounding of {link.map.name} next to the operator it meets",
+        "changed by the exchange (a multiply and an add in one kernel become one FMA)",
+        "the same",
+    )
+
+
 def _may_fall_below_lowest(total: MonotoneMap, chain: Chain, index: int) -> bool:
     """True if f may send a finite value below the lowest finite value of its dtype."""
-    lowest_out, lowest_in = _lowest(chain.base_dtypes[0]), _lowest(chain.base_dtypes[index + 1])
-    if _is_integer(chain.base_dtypes[0]):
+    dtype_out, dtype_in = chain.base_dtypes[0], chain.base_dtypes[index + 1]
+    lowest_out, lowest_in = lowest_value(dtype_out), lowest_value(dtype_in)
+    if _is_integer(dtype_out):
         return False
     if lowest_out is None or lowest_in is None:
         return True
@@ -252,8 +273,9 @@ def _is_bounded_below(links: Sequence[Link], lowest_out: np.generic) -> bool:
 
 def _infinity_refusal(total: MonotoneMap, chain: Chain, index: int) -> Refusal | None:
     """Set if a window of nothing but -inf would give another result."""
-    lowest_out, lowest_in = _lowest(chain.base_dtypes[0]), _lowest(chain.base_dtypes[index + 1])
-    if _is_integer(chain.base_dtypes[index + 1]):
+    dtype_out, dtype_in = chain.base_dtypes[0], chain.base_dtypes[index + 1]
+    lowest_out, lowest_in = lowest_value(dtype_out), lowest_value(dtype_in)
+    if _is_integer(dtype_in):
         return None  # integers have no infinity
     actual = "not known"
     if lowest_out is not None and lowest_in is not None and total.evaluate is not None:
@@ -280,8 +302,13 @@ def _value_at(total: MonotoneMap, value: np.generic) -> np.ndarray:
         return np.asarray(total.evaluate(np.full(_ANY_RANK, exact, dtype)), np.float64)
 
 
-def _lowest(dtype: str) -> np.generic | None:
-    """Lowest finite value, where TVM's max starts; None for dtypes numpy lacks."""
+def lowest_value(dtype: str) -> np.generic | None:
+    """Lowest finite value of a dtype, where TVM's max starts; None if it has none here.
+
+    numpy lacks bfloat16: its value is given as float32, which holds it exactly.
+    """
+    if dtype == "bfloat16":
+        return -np.float32(2.0**127) * np.float32(2 - 2.0**-7)
     try:
         kind = np.dtype(dtype)
     except TypeError:

@@ -27,6 +27,7 @@ class Reason(Enum):
     UNPROVEN = "unproven"
     INTEGER_OVERFLOW = "integer-overflow"
     NON_FINITE_CONSTANT = "non-finite-constant"
+    CONTRACTION = "contraction"
     VARIES_IN_WINDOW = "varies-in-window"
     DYNAMIC_WINDOW = "dynamic-window"
     PADDING_ONLY_WINDOW = "padding-only-window"

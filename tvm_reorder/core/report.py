@@ -101,10 +101,13 @@ class Report:
     ----------
     runs : list of tuple of Site
         One entry per run of the pass, oldest first, average pools included.
+    errors : list of Exception
+        Runs inside a build in which the pass itself failed; the module was compiled as it is.
     """
 
     def __init__(self):
         self.runs: list[tuple[Site, ...]] = []
+        self.errors: list[Exception] = []
         self._lock = threading.Lock()
 
     def add(self, sites: tuple[Site, ...]) -> None:
@@ -139,6 +142,8 @@ class Report:
         return len(self.sites)
 
     def __str__(self) -> str:
+        if self.errors:
+            return f"the pass failed, the module was compiled as it is: {self.errors[-1]}"
         if not self.has_run:
             return "the pass has not run"
         lines = [f"{len(self.exchanged)} of {len(self.sites)} max pools exchanged"]

@@ -24,24 +24,15 @@ from .operators import (
     Scene,
     is_full_size,
     make_leaky,
+    non_finite,
     read_operator,
     shrink,
     unknown_sign,
     varies,
 )
-from .patterns import AVERAGE_POOLS, MAX_POOLS, composite_patterns
+from .patterns import ADDITIONS, AVERAGE_POOLS, MAX_POOLS, PRODUCERS, composite_patterns
 from .sites import FunctionGraph, op_name
 
-PRODUCERS = frozenset(
-    f"nn.{name}"
-    for name in (
-        *("conv1d", "conv2d", "conv3d", "dense", "batch_matmul"),
-        *("conv1d_transpose", "conv2d_transpose", "conv3d_transpose", "deformable_conv2d"),
-        *("contrib_conv2d_NCHWc", "contrib_depthwise_conv2d_NCHWc", "contrib_dense_pack"),
-        "contrib_conv2d_winograd_without_weight_transform",
-        "contrib_conv2d_gemm_without_weight_transform",
-    )
-)
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
 _LARGEST_COMPOSITE = 16
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
@@ -100,8 +91,10 @@ def read_steps(
         wanted = _uses(base, step.region)
 
 
-def read_chain(graph: FunctionGraph, top: relay.Expr, scene: Scene) -> tuple[Chain, list[Step]]:
-    """The chain above a pool as facts, with the steps it was read from."""
+def read_chain(
+    graph: FunctionGraph, pool: relay.Call, top: relay.Expr, scene: Scene
+) -> tuple[Chain, list[Step]]:
+    """The chain above a pool, from `top` upwards, as facts, with the steps it was read from."""
     steps, base, stop = read_steps(graph, top, scene)
     producer = find_missing_producer(graph, base, scene)
     if not steps and stop is None:
@@ -115,6 +108,7 @@ def read_chain(graph: FunctionGraph, top: relay.Expr, scene: Scene) -> tuple[Cha
         input_range=read_integer_bound(base) if dtypes[-1].startswith(("int", "uint")) else None,
         stop=stop,
         producer=(stop or producer) if producer else None,
+        meets_addition=op_name(top) == "multiply" and graph.feeds_addition(pool),
     )
     return chain, steps
 
@@ -159,10 +153,32 @@ def _read_single(root, scene, shared) -> Step | Refusal | None:
     reading = read_operator(root, scene)
     if isinstance(reading, Refusal):
         return None if op_name(root) in _CHAIN_ENDS else reading
-    link = Link(reading.map, read_dtype(root), 1, shared)
-    replace = {root.args[position]: new for position, new in reading.replace.items()}
     source = root.args[reading.data]
+    if not _has_windows_of(source, scene):
+        return varies(f"what {op_name(root)} broadcasts")
+    link = Link(reading.map, read_dtype(root), 1, shared, _is_split_addition(root, source))
+    replace = {root.args[position]: new for position, new in reading.replace.items()}
     return Step(link, root, source, (reading.data,), frozenset([root]), replace)
+
+
+def _has_windows_of(source: relay.Expr, scene: Scene) -> bool:
+    """True if the value has the pooled tensor's rank and its extents along the window."""
+    shape, pooled = read_shape(source.checked_type), scene.pool.shape
+    same_rank = len(shape) == len(pooled)
+    return same_rank and all(shape[axis] == pooled[axis] for axis in scene.pool.window_axes)
+
+
+def _is_split_addition(call: relay.Call, source: relay.Expr) -> bool:
+    """True if the call adds to a float product that would stay behind.
+
+    LLVM contracts a product and a sum in one kernel to a fused multiply-add, which rounds once.
+    """
+    return (
+        op_name(call) in ADDITIONS
+        and op_name(source) == "multiply"
+        and read_dtype(source).startswith(("float", "bfloat"))
+        and any(argument.same_as(source) for argument in call.args)
+    )
 
 
 def _is_elementwise(op: Op) -> bool:
@@ -203,7 +219,10 @@ def _read_composite(graph, root, scene, shared) -> Step | Refusal:
         return described
     for call in region[1:]:
         shared = shared or _shared(graph, call, _uses(call, region))
-    link = Link(described, read_dtype(root), len(region), shared)
+    if not _has_windows_of(source, scene):
+        return varies(f"what {op_name(root)} broadcasts")
+    is_split = any(_is_split_addition(call, source) for call in region)
+    link = Link(described, read_dtype(root), len(region), shared, is_split)
     return Step(link, root, source, _path(root, source, region), frozenset(region), replace)
 
 
@@ -219,13 +238,14 @@ def _find_region(graph, root, scene) -> tuple[list[relay.Call], relay.Expr | Non
             break
         if not _is_elementwise(latest.op):
             break
+        branches = _branches(latest, scene)
+        if not branches:
+            break  # a constant that nobody has folded yet
         frontier.remove(latest)
         region.append(latest)
-        frontier.update(_branches(latest, scene))
+        frontier.update(branches)
         if len(frontier) == 1:
             return region, next(iter(frontier))
-        if not frontier:
-            break
     return region, None
 
 
@@ -342,6 +362,8 @@ def _read_flat_prelu(graph, root, scene, shared) -> Step | Refusal | None:
     slopes, helpers = _read_flat_slopes(prelu.args[1], shape)
     if slopes is None:
         return unknown_sign("the slope of nn.prelu")
+    if not np.isfinite(slopes.astype(np.float64)).all():
+        return non_finite("the slope of nn.prelu")
     channels = shrink(slopes, scene.pool)
     axis = scene.pool.channel_axis
     if channels is None or channels.size != shape[axis]:
@@ -350,7 +372,7 @@ def _read_flat_prelu(graph, root, scene, shared) -> Step | Refusal | None:
     region = [root, prelu, flat, *helpers]
     for call in region[1:]:
         shared = shared or _shared(graph, call, 1)
-    per_channel = relay.nn.prelu(source, relay.const(channels.ravel()), axis)
+    per_channel = relay.nn.prelu(source, relay.const(channels.ravel(), read_dtype(prelu)), axis)
     rebuilt = relay.Call(per_channel.op, per_channel.args, per_channel.attrs, [], prelu.span)
     link = Link(described, read_dtype(root), 1, shared)
     return Step(link, root, source, (0, 0, 0), frozenset(region), {}, rebuilt)

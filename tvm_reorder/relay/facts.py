@@ -11,8 +11,10 @@ from tvm import IRModule, relay
 from tvm.ir import TensorType
 from tvm.tir import IntImm
 
+from ..core.checks import lowest_value
 from ..core.refusal import Reason, Refusal
 from ..core.window import AdaptiveAxis, PoolWindow, WindowAxis
+from .patterns import PRODUCERS
 from .sites import FunctionGraph, op_name
 
 _SPATIAL = "DHW"
@@ -70,7 +72,7 @@ def read_pool(pool: relay.Call, graph: FunctionGraph) -> PoolFacts:
     return PoolFacts(
         window=_read_window(pool, pad, layout, axes, window_axes, shape),
         window_axes=window_axes,
-        channel_axis=axes.index("C"),
+        channel_axis=axes.index("C") if "C" in axes else -1,
         shape=shape,
         dtype=str(data_type.dtype),
         pad=pad,
@@ -106,7 +108,7 @@ def read_integer_bound(producer: relay.Expr) -> tuple[int, int] | None:
     Every output is a sum of products, so the sum of the weights' magnitudes times the largest
     magnitude of the data's dtype bounds it.
     """
-    if not isinstance(producer, relay.Call) or len(producer.args) != 2:
+    if op_name(producer) not in PRODUCERS:
         return None
     data_dtype, weight = read_dtype(producer.args[0]), producer.args[1]
     if not data_dtype or not data_dtype.startswith(("int", "uint")):
@@ -135,9 +137,13 @@ def _read_padding(call, window_axes, graph: FunctionGraph) -> relay.Call | None:
     return call if np.asarray(value).astype(dtype) <= lowest_value(dtype) else None
 
 
-def lowest_value(dtype: str) -> float | int:
-    """Lowest finite value of a dtype that numpy has: what TVM's max pools pad with."""
-    return (np.finfo if dtype.startswith("float") else np.iinfo)(dtype).min
+def lowest_constant(dtype: str) -> relay.Expr:
+    """Lowest finite value of a dtype as an expression: what TVM's max pools start from."""
+    value = lowest_value(dtype)
+    own = getattr(value, "dtype", None)
+    if own is None or str(own) == dtype:
+        return relay.const(value, dtype)
+    return relay.const(value, str(own)).astype(dtype)  # bfloat16: numpy has none
 
 
 def _read_window(pool, pad, layout, axes, window_axes, shape) -> PoolWindow | Refusal:

@@ -14,7 +14,7 @@ Side conditions
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from tvm import relay
@@ -26,6 +26,7 @@ from .facts import PoolFacts, read_constant, read_dtype, read_shape
 from .sites import op_name
 
 _RISING = (Direction.RISING,)
+_COMMUTE_WITH_ROUNDING = frozenset(["nn.relu"])
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,17 @@ def read_operator(call: relay.Call, scene: Scene) -> Reading | Refusal:
     Reading or Refusal
         The map, or why the operator is not one along the window.
     """
+    reading = _read_by_table(call, scene)
+    if isinstance(reading, Refusal) or op_name(call) in _COMMUTE_WITH_ROUNDING:
+        return reading
+    if "bfloat16" in (read_dtype(call), read_dtype(call.args[reading.data])):
+        # TVM computes bfloat16 kernels in float32 and rounds where they end (BF16ComputeLegalize),
+        # so a step's value depends on the kernel it stands in.
+        return replace(reading, map=replace(reading.map, worst_ulp=None))
+    return reading
+
+
+def _read_by_table(call: relay.Call, scene: Scene) -> Reading | Refusal:
     name = op_name(call)
     if name in ACTIVATIONS:
         dtype = read_dtype(call.args[0])
@@ -112,6 +124,8 @@ def read_operator(call: relay.Call, scene: Scene) -> Reading | Refusal:
 
 def _read_clip(call, scene):
     low, high = float(call.attrs.a_min), float(call.attrs.a_max)
+    if np.isnan(low) or np.isnan(high):
+        return non_finite("a bound of clip")
     if read_dtype(call).startswith(("int", "uint")):
         low, high = int(max(low, -(2**63))), int(min(high, 2**63 - 1))
     return Reading(MonotoneMap("clip", _RISING, 0, lambda x: np.clip(x, low, high)))
@@ -130,7 +144,7 @@ def _read_prelu(call, scene):
     if values is None:
         return unknown_sign("the slope of nn.prelu")
     if not np.isfinite(values.astype(np.float64)).all():
-        return _non_finite("the slope of nn.prelu")
+        return non_finite("the slope of nn.prelu")
     shape = [1] * len(scene.pool.shape)
     shape[axis] = -1
     return Reading(make_leaky("nn.prelu", values.reshape(shape), scene.pool))
@@ -138,15 +152,11 @@ def _read_prelu(call, scene):
 
 def make_leaky(name: str, slopes: np.ndarray, pool: PoolFacts) -> MonotoneMap:
     """x where x > 0, else slope * x: rising for a slope of 0 or more, else a valley."""
-    lowest = slopes.min()
+    lowest = slopes.min(initial=np.inf)
     directions = _RISING
     if lowest < 0:
-        directions = collapse(
-            tuple(
-                Direction.VALLEY if slope < 0 else Direction.RISING
-                for slope in _spread(slopes, pool)
-            )
-        )
+        spread = _spread(slopes, pool)
+        directions = (Direction.OTHER,) if spread is None else _valleys(spread)
     return MonotoneMap(
         name,
         directions,
@@ -155,6 +165,10 @@ def make_leaky(name: str, slopes: np.ndarray, pool: PoolFacts) -> MonotoneMap:
         Reason.NEGATIVE_SLOPE if lowest < 0 else None,
         f"{lowest:g}" if lowest < 0 else "",
     )
+
+
+def _valleys(slopes: np.ndarray) -> tuple[Direction, ...]:
+    return collapse(tuple(Direction.VALLEY if slope < 0 else Direction.RISING for slope in slopes))
 
 
 def _read_cast(call, scene):
@@ -202,6 +216,8 @@ def _read_two_arguments(call: relay.Call, scene: Scene) -> Reading | Refusal:
     constants = [p for p in full if isinstance(call.args[p], relay.Constant)]
     if len(full) == 2 and len(constants) == 1:
         full.remove(constants[0])
+    if not full:  # nothing varies along the window; the constant is the operand then
+        full = [1 if isinstance(call.args[0], relay.Constant) else 0]
     if len(full) != 1:
         return varies(f"the other operand of {name}")
     data = full[0]
@@ -211,8 +227,8 @@ def _read_two_arguments(call: relay.Call, scene: Scene) -> Reading | Refusal:
     described = _TWO_ARGUMENTS[name](name, operand.values, data, scene.pool)
     if isinstance(described, Refusal):
         return described
-    replace = {} if operand.replacement is None else {1 - data: operand.replacement}
-    return Reading(described, data, replace)
+    smaller = {} if operand.replacement is None else {1 - data: operand.replacement}
+    return Reading(described, data, smaller)
 
 
 def _read_operand(expr: relay.Expr, scene: Scene, name: str) -> Operand | Refusal:
@@ -224,7 +240,7 @@ def _read_operand(expr: relay.Expr, scene: Scene, name: str) -> Operand | Refusa
         return refusal
     if not is_full_size(expr, scene.pool):
         return Operand(_unbounded(values))
-    shrunk = shrink(values, scene.pool)
+    shrunk = None if values is None else shrink(values, scene.pool)
     if shrunk is None:
         return varies(f"the other operand of {name}")
     return Operand(_unbounded(shrunk), relay.const(shrunk, read_dtype(expr)))
@@ -237,9 +253,11 @@ def _unbounded(values: np.ndarray | None) -> np.ndarray | None:
     return values.astype(object)
 
 
-def _spread(values: np.ndarray, pool: PoolFacts) -> np.ndarray:
-    """One value per (batch, channel) pair, in the tensor's order."""
-    shape = [1 if i in pool.window_axes else (n or 1) for i, n in enumerate(pool.shape)]
+def _spread(values: np.ndarray, pool: PoolFacts) -> np.ndarray | None:
+    """One value per (batch, channel) pair, in the tensor's order; None if their number is open."""
+    shape = [1 if i in pool.window_axes else n for i, n in enumerate(pool.shape)]
+    if None in shape:
+        return values.ravel() if values.size == 1 else None
     return np.broadcast_to(values, shape).ravel()
 
 
@@ -285,8 +303,11 @@ def _describe_divide(name, values, data, pool):
 
 
 def _scale(name, values, pool, evaluate):
-    lowest = values.min()
-    directions = _RISING if lowest >= 0 else directions_from_signs(_spread(values, pool))
+    lowest = values.min(initial=np.inf)
+    directions = _RISING
+    if lowest < 0:
+        spread = _spread(values, pool)
+        directions = (Direction.OTHER,) if spread is None else directions_from_signs(spread)
     why = Reason.NEGATIVE_SCALE if lowest < 0 else None
     return MonotoneMap(name, directions, 0, evaluate, why, f"{lowest:g}" if why else "")
 
@@ -313,10 +334,11 @@ def _describe_power(name, values, data, pool):
 def _finite_or(values: np.ndarray | None, subject: str) -> Refusal | None:
     if values is None or np.isfinite(values.astype(np.float64)).all():
         return None
-    return _non_finite(subject)
+    return non_finite(subject)
 
 
-def _non_finite(subject: str) -> Refusal:
+def non_finite(subject: str) -> Refusal:
+    """The refusal of a constant that is infinite or NaN."""
     return Refusal(Reason.NON_FINITE_CONSTANT, subject, "infinite or NaN", "finite")
 
 

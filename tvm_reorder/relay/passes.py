@@ -10,7 +10,6 @@ import platform
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
 
 import tvm
 from tvm import relay
@@ -23,7 +22,7 @@ from ..core.report import Report, Site, Status
 from .facts import read_pool
 from .rewriter import Verdict, apply, decide
 from .rules import DEFAULT_RULES, Rule
-from .sites import FunctionGraph, op_name
+from .sites import FunctionGraph, is_closed, op_name
 
 PASS_NAME = "tvm_reorder.ReorderActivations"
 
@@ -86,26 +85,25 @@ class ReorderActivations:
         graph = FunctionGraph(mod[variable])
         others = [_describe_average(pool, graph) for pool in graph.average_pools]
         target, fast_math = _read_target(), _has_fast_math(context)
-        sites: list[Site] = []
+        sites: list[Site | None] = [None] * len(graph.max_pools)
+        numbers = list(range(len(sites)))
         for rule in self.rules:
             if not rule.needs <= graph.operators:
                 continue
             if not graph.function.same_as(mod[variable]):
                 graph = FunctionGraph(mod[variable])
             verdicts = decide(graph, rule, self.config, target, fast_math)
-            found = [_describe(*pair, rule, self.config) for pair in zip(graph.max_pools, verdicts)]
-            sites = [_merge(*pair) for pair in zip_longest(sites, found)]
-            after = apply(graph, rule, verdicts)
+            for number, pool, verdict in zip(numbers, graph.max_pools, verdicts):
+                sites[number] = _merge(sites[number], _describe(pool, verdict, rule, self.config))
+            after, order = apply(graph, rule, verdicts)
             if not after.same_as(graph.function):
+                numbers = [numbers[k] for k in order]
                 mod = _replace(mod, variable, after)
         return mod, sites + others
 
 
 def _is_relay_graph(function) -> bool:
-    attributes = getattr(function, "attrs", None) or {}
-    return isinstance(function, relay.Function) and not any(
-        name in attributes for name in ("Primitive", "Compiler", "Composite")
-    )
+    return isinstance(function, relay.Function) and not is_closed(function)
 
 
 def _replace(mod, variable, after) -> tvm.IRModule:

@@ -29,20 +29,26 @@ AVERAGE_POOLS = (
     "nn.adaptive_avg_pool3d",
 )
 
+# Sums of products with weights as their second argument.
+PRODUCERS = frozenset(
+    f"nn.{name}"
+    for name in (
+        *("conv1d", "conv2d", "conv3d", "dense", "batch_matmul"),
+        *("conv1d_transpose", "conv2d_transpose", "conv3d_transpose", "deformable_conv2d"),
+        *("contrib_conv2d_NCHWc", "contrib_depthwise_conv2d_NCHWc", "contrib_dense_pack"),
+        "contrib_conv2d_winograd_without_weight_transform",
+        "contrib_conv2d_gemm_without_weight_transform",
+    )
+)
+ADDITIONS = frozenset(["add", "subtract", "nn.bias_add"])
 
-def make_max_pool_pattern(data: DFPattern | None = None) -> DFPattern:
-    """Any max pool over `data` (default: over anything)."""
-    data = data or wildcard()
-    first, *others = (is_op(name)(data) for name in MAX_POOLS)
+
+def make_max_pool_pattern() -> DFPattern:
+    """Any max pool; how many steps stand above it is open, so rules read those themselves."""
+    first, *others = (is_op(name)(wildcard()) for name in MAX_POOLS)
     for other in others:
         first = first | other
     return first
-
-
-def make_concatenate_pool_pattern() -> DFPattern:
-    """Any max pool over a concatenation, with or without explicit padding between them."""
-    joined = is_op("concatenate")(wildcard())
-    return make_max_pool_pattern(joined | is_op("nn.pad")(joined, wildcard()))
 
 
 def make_softsign_pattern() -> DFPattern:

@@ -24,6 +24,7 @@ How the instrument gets into every `PassContext`
 from __future__ import annotations
 
 import contextvars
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -42,6 +43,7 @@ from ..core.report import Report
 from .floor_division import mend_floor_division
 from .passes import ReorderActivations
 
+logger = logging.getLogger("tvm_reorder")
 _FIRST_PASS = "SimplifyInference"  # runs at every level, and nowhere else in the pipelines
 _ANCHOR = "FlattenAtrousConv"
 _FALLBACK_ANCHOR = "FuseOps"
@@ -78,8 +80,13 @@ class Session(PassInstrument):
         if info.name != _ANCHOR and not is_late:
             return
         self._thread.is_done = True
-        # A Sequential, because it is what heeds opt_level and disabled_pass.
-        changed = tvm.transform.Sequential([self._reorder])(mod)
+        try:
+            # A Sequential, because it is what heeds opt_level and disabled_pass.
+            changed = tvm.transform.Sequential([self._reorder])(mod)
+        except Exception as error:  # whatever is wrong here, the user's build must go on
+            logger.warning("the module is compiled as it is: the pass failed", exc_info=True)
+            self.report.errors.append(error)
+            return
         if not changed.same_as(mod):
             for variable, function in changed.functions.items():
                 mod.update_func(variable, function)
@@ -163,10 +170,17 @@ def reorder(
         The exchanged module.
     report : Report
         One run.
+
+    Raises
+    ------
+    ValueError
+        If an option has no meaning, or there are params and no ``main``.
     """
     config = replace(config or ReorderConfig(), **options)
     report = Report()
     mod = tvm.IRModule.from_expr(mod) if isinstance(mod, relay.Function) else mod
+    if params and "main" not in [variable.name_hint for variable in mod.get_global_vars()]:
+        raise ValueError("module has no function 'main' but must have one to bind params")
     if params:
         bound = relay.build_module.bind_params_by_name(mod["main"], params)
         functions = dict(mod.functions.items())

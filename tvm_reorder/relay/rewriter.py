@@ -17,6 +17,7 @@ from ..core.config import ReorderConfig
 from ..core.refusal import Refusal
 from .facts import read_pool
 from .operators import Scene
+from .patterns import make_max_pool_pattern
 from .rules import Match, Rule
 from .sites import FunctionGraph
 
@@ -47,14 +48,24 @@ def decide(
     return [_decide_pool(graph, rule, config, pool, target, fast_math) for pool in graph.max_pools]
 
 
-def apply(graph: FunctionGraph, rule: Rule, verdicts: list[Verdict]) -> relay.Function:
-    """The function with the planned exchanges made; the same object if there are none."""
-    plans = {
-        pool: verdict
-        for pool, verdict in zip(graph.max_pools, verdicts)
-        if isinstance(verdict.outcome, Plan)
-    }
-    return rewrite(_Exchange(rule, plans), graph.function) if plans else graph.function
+def apply(
+    graph: FunctionGraph, rule: Rule, verdicts: list[Verdict]
+) -> tuple[relay.Function, list[int]]:
+    """Make the planned exchanges.
+
+    Returns
+    -------
+    function : relay.Function
+        The function, untyped where it is new; the same object if nothing was planned.
+    order : list of int
+        For each of its max pools, in order of execution, its number in `graph.max_pools`: a pool
+        that an activation stood above may come later or earlier now.
+    """
+    if not any(isinstance(verdict.outcome, Plan) for verdict in verdicts):
+        return graph.function, list(range(len(verdicts)))
+    exchange = _Exchange(rule, dict(zip(graph.max_pools, enumerate(verdicts))))
+    function = rewrite(exchange, graph.function)
+    return function, [exchange.numbers[pool] for pool in FunctionGraph(function).max_pools]
 
 
 def _decide_pool(graph, rule, config, pool, target, fast_math) -> Verdict:
@@ -67,14 +78,20 @@ def _decide_pool(graph, rule, config, pool, target, fast_math) -> Verdict:
 class _Exchange(DFPatternCallback):
     """Adapter from a rule and its plans to TVM's rewriter."""
 
-    def __init__(self, rule: Rule, plans: dict[relay.Call, Verdict]):
+    def __init__(self, rule: Rule, verdicts: dict[relay.Call, tuple[int, Verdict]]):
         super().__init__(require_type=False, rewrite_once=True)
-        self.pattern = rule.pattern()
+        self.pattern = make_max_pool_pattern()
+        self.numbers: dict[relay.Call, int] = {}
         self._rule = rule
-        self._plans = plans
+        self._verdicts = verdicts
 
     def callback(self, pre, post, node_map):
-        verdict = self._plans.get(pre)
-        if verdict is None:
+        if pre not in self._verdicts:
+            return post  # in a nested function that is not ours
+        number, verdict = self._verdicts[pre]
+        if not isinstance(verdict.outcome, Plan):
+            self.numbers[post] = number
             return post
-        return self._rule.rewrite(verdict.outcome, verdict.match, post)
+        value, pool = self._rule.rewrite(verdict.outcome, verdict.match, post)
+        self.numbers[pool] = number
+        return value

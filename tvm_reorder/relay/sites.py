@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from tvm import relay
 from tvm.ir import Op
 
-from .patterns import AVERAGE_POOLS, MAX_POOLS
+from .patterns import ADDITIONS, AVERAGE_POOLS, MAX_POOLS
 
 OUTPUT = "the function's output"
 
@@ -22,6 +22,12 @@ def op_name(expr: relay.Expr) -> str:
     if isinstance(expr, relay.Call) and isinstance(expr.op, Op):
         return expr.op.name
     return type(expr).__name__
+
+
+def is_closed(function: relay.Function) -> bool:
+    """True if a function belongs to a fused kernel or to another compiler."""
+    attributes = function.attrs or {}
+    return any(name in attributes for name in ("Primitive", "Compiler", "Composite"))
 
 
 class FunctionGraph:
@@ -50,6 +56,7 @@ class FunctionGraph:
         self._index: dict[relay.Expr, int] = {}
         self._users: dict[relay.Expr, int] = {}
         self._outputs: set[relay.Expr] = set()
+        self._summands: set[relay.Expr] = set()
         relay.analysis.post_order_visit(function.body, self._visit)
         self._use(function.body)
         self._outputs.add(function.body)
@@ -68,6 +75,10 @@ class FunctionGraph:
         """True if the value leaves the function, alone or in a tuple."""
         return expr in self._outputs
 
+    def feeds_addition(self, expr: relay.Expr) -> bool:
+        """True if the value goes straight into an add or subtract."""
+        return expr in self._summands
+
     def _visit(self, expr: relay.Expr) -> None:
         self._index[expr] = len(self._index)
         if isinstance(expr, relay.Call):
@@ -75,6 +86,8 @@ class FunctionGraph:
             return
         for child in _children(expr):
             self._use(child)
+        if isinstance(expr, relay.Function) and is_closed(expr):
+            self._forget_pools(expr)
 
     def _visit_call(self, call: relay.Call) -> None:
         for argument in call.args:
@@ -84,10 +97,19 @@ class FunctionGraph:
             return
         name = call.op.name
         self.operators.add(name)
+        if name in ADDITIONS:
+            self._summands.update(call.args)
         if name in MAX_POOLS:
             self.max_pools.append(call)
         elif name in AVERAGE_POOLS:
             self.average_pools.append(call)
+
+    def _forget_pools(self, function: relay.Function) -> None:
+        """Leave the pools of a nested function to whoever has claimed it."""
+        inside: set[relay.Expr] = set()
+        relay.analysis.post_order_visit(function.body, inside.add)
+        self.max_pools = [pool for pool in self.max_pools if pool not in inside]
+        self.average_pools = [pool for pool in self.average_pools if pool not in inside]
 
     def _use(self, expr: relay.Expr) -> None:
         self._users[expr] = self._users.get(expr, 0) + 1

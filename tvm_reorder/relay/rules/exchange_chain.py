@@ -18,8 +18,7 @@ from __future__ import annotations
 
 from ...core.checks import check_exchange
 from ..chains import read_chain
-from ..patterns import make_max_pool_pattern
-from .rule import Match, clamp, find_roots, rebuild_pool, rebuild_steps
+from .rule import Match, Rewritten, clamp, find_roots, rebuild_pool, rebuild_steps
 
 
 class ExchangeChain:
@@ -28,13 +27,9 @@ class ExchangeChain:
     name = "ExchangeChain"
     needs: frozenset[str] = frozenset()
 
-    def pattern(self):
-        """Any max pool; the steps above it are read, because their number is open."""
-        return make_max_pool_pattern()
-
     def read(self, graph, pool, scene):
         """The chain above the pool."""
-        return Match(*read_chain(graph, scene.pool.data_of(pool), scene), scene.pool)
+        return Match(*read_chain(graph, pool, scene.pool.data_of(pool), scene), scene.pool)
 
     def check(self, chain, config):
         """The longest exchange that is exact."""
@@ -46,7 +41,9 @@ class ExchangeChain:
         roots = find_roots(steps, match.pool.data_of(pool))
         pooled = rebuild_pool(pool, match, plan.moved, roots[-1], self.name)
         value = rebuild_steps(steps, roots, pooled, self.name)
-        return clamp(value, match.pool.dtype, pool, self.name) if plan.clamps else value
+        if plan.clamps:
+            value = clamp(value, match.pool.dtype, pool, self.name)
+        return Rewritten(value, pooled)
 
 
 EXCHANGE_CHAIN = ExchangeChain()

@@ -25,9 +25,8 @@ from ...core.checks import check_exchange
 from ...core.refusal import Reason, Refusal
 from ..chains import read_chain
 from ..facts import read_dtype, read_shape
-from ..patterns import make_concatenate_pool_pattern
 from ..sites import op_name
-from .rule import Match, clamp, find_roots, mark_span, rebuild_pool, rebuild_steps
+from .rule import Match, Rewritten, clamp, find_roots, mark_span, rebuild_pool, rebuild_steps
 
 
 class ExchangeConcatenate:
@@ -36,10 +35,6 @@ class ExchangeConcatenate:
     name = "ExchangeConcatenate"
     needs = frozenset(["concatenate"])
 
-    def pattern(self):
-        """A max pool over a concatenation."""
-        return make_concatenate_pool_pattern()
-
     def read(self, graph, pool, scene):
         """The steps all branches share, as one chain; None without a channel concatenation."""
         joined = scene.pool.data_of(pool)
@@ -47,13 +42,15 @@ class ExchangeConcatenate:
             return None
         if int(joined.attrs.axis) % len(scene.pool.shape) != scene.pool.channel_axis:
             return None
-        branches = [read_chain(graph, field, scene) for field in joined.args[0].fields]
+        branches = [read_chain(graph, pool, field, scene) for field in joined.args[0].fields]
         common, differing = _common_steps([steps for _, steps in branches])
         first, steps = branches[0]
         links = [steps[k].link for k in range(common)]
         for k, link in enumerate(links):
-            objections = (chain.links[k].shared for chain, _ in branches)
-            links[k] = replace(link, shared=next(filter(None, objections), None))
+            same = [chain.links[k] for chain, _ in branches]
+            shared = next((other.shared for other in same if other.shared), None)
+            is_split = any(other.is_split_addition for other in same)
+            links[k] = replace(link, shared=shared, is_split_addition=is_split)
         outer = _shared_outside(graph, joined)
         if links and outer:
             links[0] = replace(links[0], shared=outer)
@@ -81,7 +78,9 @@ class ExchangeConcatenate:
         data = relay.Call(joined.op, [inputs], joined.attrs, [], span)
         pooled = rebuild_pool(pool, match, plan.moved, data, self.name)
         value = rebuild_steps(steps, roots[0], pooled, self.name)
-        return clamp(value, match.pool.dtype, pool, self.name) if plan.clamps else value
+        if plan.clamps:
+            value = clamp(value, match.pool.dtype, pool, self.name)
+        return Rewritten(value, pooled)
 
 
 def _common_steps(branches) -> tuple[int, Refusal | None]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tvm import relay
 from tvm.ir import SequentialSpan, SourceName, Span
-from tvm.relay.dataflow_pattern import DFPattern
 
 from ...core.checks import Chain, Plan
 from ...core.config import ReorderConfig
 from ...core.refusal import Refusal
 from ..chains import Step
-from ..facts import PoolFacts, lowest_value
+from ..facts import PoolFacts, lowest_constant
 from ..operators import Scene
 from ..sites import FunctionGraph
 
@@ -38,14 +37,18 @@ class Match:
     pool: PoolFacts
 
 
+class Rewritten(NamedTuple):
+    """The exchanged expression, and the pool inside it."""
+
+    value: relay.Expr
+    pool: relay.Call
+
+
 class Rule(Protocol):
-    """Three named steps: pattern (shape only), check (pure), rewrite (no decisions left)."""
+    """Three named steps: read (facts), check (pure), rewrite (no decisions left)."""
 
     name: str
     needs: frozenset[str]  # operators without which the rule cannot apply; saves reading the pools
-
-    def pattern(self) -> DFPattern:
-        """What the pools of this rule look like."""
 
     def read(self, graph: FunctionGraph, pool: relay.Call, scene: Scene) -> Match | None:
         """Facts of one pool, or None if the rule does not apply to it."""
@@ -53,7 +56,7 @@ class Rule(Protocol):
     def check(self, chain: Chain, config: ReorderConfig) -> Plan | Refusal:
         """Decide."""
 
-    def rewrite(self, plan: Plan, match: Match, pool: relay.Call) -> relay.Expr:
+    def rewrite(self, plan: Plan, match: Match, pool: relay.Call) -> Rewritten:
         """Build the exchanged expression from `pool`, whose inputs are rewritten already."""
 
 
@@ -78,7 +81,7 @@ def rebuild_pool(
     if match.pool.pad is not None:
         pad, dtype = pool.args[0], match.chain.base_dtypes[moved]
         is_same = dtype == match.pool.dtype
-        value = pad.args[1] if is_same else relay.const(lowest_value(dtype), dtype)
+        value = pad.args[1] if is_same else lowest_constant(dtype)
         data = relay.Call(pad.op, [data, value], pad.attrs, [], mark_span(pad.span, rule))
     return relay.Call(pool.op, [data], pool.attrs, [], mark_span(pool.span, rule))
 
@@ -105,8 +108,7 @@ def rebuild_steps(
 
 def clamp(value: relay.Expr, dtype: str, pool: relay.Call, rule: str) -> relay.Call:
     """max(value, lowest finite value): where the pool's own maximum would have started."""
-    lowest = relay.const(lowest_value(dtype), dtype)
-    call = relay.maximum(value, lowest)
+    call = relay.maximum(value, lowest_constant(dtype))
     return relay.Call(call.op, call.args, None, [], mark_span(pool.span, rule))
 
 
