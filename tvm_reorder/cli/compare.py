@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from .errors import UsageError, first_line
 from .options import add_command, positive, reorder_config, seed, thread_count
-from .output import check_writable, console, note, print_sites, progress, write_json
+from .output import check_writable, console, note_idle_pass, print_sites, progress, write_json
 
 
 def add_parser(subparsers) -> None:
@@ -48,8 +48,7 @@ def add_parser(subparsers) -> None:
 def run(args) -> int:
     """Compare; the exit status is 1 if the results differ."""
     result, report = _compare(args)
-    if not report.has_run:
-        note(f"the pass did not run: --opt-level is {args.opt_level} but must be 1 or more")
+    note_idle_pass(report, args.opt_level)
     if args.json != "-":
         _print(result)
     write_json(result, args.json)

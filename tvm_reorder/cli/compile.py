@@ -7,7 +7,7 @@ from .options import add_command, reorder_config
 from .output import (
     check_writable,
     console,
-    note,
+    note_idle_pass,
     print_sites,
     progress,
     write_json,
@@ -48,8 +48,7 @@ def run(args) -> int:
         model = load_model(args.model, args.input_shapes, args.model_format)
     with progress("compiling"):
         report = _compile(model, args)
-    if not report.has_run:
-        note(f"the pass did not run: --opt-level is {args.opt_level} but must be 1 or more")
+    note_idle_pass(report, args.opt_level)
     if args.json != "-":
         print_sites(report.as_dict())
         console().print(f"written: {args.output}", soft_wrap=True)

@@ -38,6 +38,14 @@ def note(text: str) -> None:
     print(f"tvm-reorder: note: {text}", file=sys.stderr)
 
 
+def note_idle_pass(report, opt_level: int) -> None:
+    """Say why a build was not touched by the pass, if it was not."""
+    if report.errors:
+        note(str(report))
+    elif not report.has_run:
+        note(f"the pass did not run: --opt-level is {opt_level} but must be 1 or more")
+
+
 def check_writable(path: str | None, option: str) -> None:
     """Check, before the long work, that a file can be written.
 
