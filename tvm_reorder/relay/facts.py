@@ -18,6 +18,7 @@ from .patterns import PRODUCERS
 from .sites import FunctionGraph, op_name
 
 _SPATIAL = "DHW"
+_RESHAPES = frozenset(["expand_dims", "reshape", "squeeze"])  # cheaper here than compiling them
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,9 @@ def read_constant(expr: relay.Expr) -> np.ndarray | None:
         return None  # numpy has none, and TVM would hand out the raw bits
     if isinstance(expr, relay.Constant):
         return expr.data.numpy()
+    if op_name(expr) in _RESHAPES:  # CanonicalizeOps leaves biases as expand_dims of a constant
+        values = read_constant(expr.args[0])
+        return None if values is None else values.reshape(read_shape(expr.checked_type))
     if relay.analysis.free_vars(expr) or not isinstance(expr, relay.Call):
         return None
     folded = relay.transform.FoldConstantExpr(expr, IRModule())
