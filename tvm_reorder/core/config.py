@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
+from .decision import Action
 from .licence import EQUAL, Licence
+
+DECISIONS = ("auto", *(str(action) for action in Action))
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,11 @@ class ReorderConfig:
         Lowest ``PassContext`` opt_level at which the pass runs (1, like operator fusion).
     write : bool
         False leaves the module as it is and only reports.
+    decision : str
+        ``"auto"`` decides at every site whether it pays; ``"keep"``, ``"exchange"`` and ``"fuse"``
+        do that wherever it is exact and possible, whether it pays or not.
+    records : str or None
+        File of measured sites (``tvm-reorder tune-sites``) that ``"auto"`` goes by.
 
     Raises
     ------
@@ -32,6 +41,8 @@ class ReorderConfig:
     any_producer: bool = False
     opt_level: int = 1
     write: bool = True
+    decision: str = "auto"
+    records: str | None = None
 
     def __post_init__(self):
         if isinstance(self.licence, str):
@@ -45,3 +56,9 @@ class ReorderConfig:
             )
         if not isinstance(self.opt_level, int) or not 0 <= self.opt_level <= 4:
             raise ValueError(f"opt_level is {self.opt_level!r} but must be an integer from 0 to 4")
+        if self.decision not in DECISIONS:
+            raise ValueError(
+                f"decision is {self.decision!r} but must be one of " + ", ".join(DECISIONS)
+            )
+        if self.records is not None:
+            object.__setattr__(self, "records", os.fspath(self.records))

@@ -1,0 +1,133 @@
+"""What is done at a site where the exchange is exact: keep, exchange or fuse.
+
+Order of authority
+    1. What the user asked for (``ReorderConfig.decision``).
+    2. A measured record of the same workload, target, threads and TVM version.
+    3. The target's cost model.
+    4. Nothing is known: *keep*.  A guess that can lose is never made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from statistics import median
+from typing import Protocol
+
+from .workload import SiteWorkload
+
+# A rewrite has to be expected to gain this much of the site's own time, or it is not made: less
+# than that cannot be told from noise, and keeping is never slower.
+LEAST_GAIN = 1.01
+
+
+class Action(str, Enum):
+    """What is done at a site."""
+
+    KEEP = "keep"
+    EXCHANGE = "exchange"
+    FUSE = "fuse"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done at a site, and what that rests on.
+
+    Parameters
+    ----------
+    action : Action
+        What is done.
+    basis : str
+        ``"option"``, ``"records"``, ``"model"`` or ``"nothing"``.
+    gain : float or None
+        Expected time of the site as it is over the time after the rewrite, 1 for *keep*; None
+        where nothing is known.
+    note : str
+        Why not something better, where that needs saying.
+    """
+
+    action: Action
+    basis: str
+    gain: float | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        gain = "" if self.gain is None else f", expected {self.gain:.2f}x"
+        note = f" ({self.note})" if self.note else ""
+        return f"{self.action} by {self.basis}{gain}{note}"
+
+
+class CostModel(Protocol):
+    """Expected time of a site."""
+
+    def estimate(self, workload: SiteWorkload, action: Action) -> float | None:
+        """Milliseconds, or None where the model cannot tell."""
+
+
+class TimedRecords(Protocol):
+    """Measured times of sites."""
+
+    def times(self, workload: SiteWorkload) -> Mapping[Action, list[float]] | None:
+        """Milliseconds of each round by action, or None where nobody measured."""
+
+
+def choose(
+    workload: SiteWorkload,
+    possible: Collection[Action],
+    wanted: str,
+    records: TimedRecords | None = None,
+    model: CostModel | None = None,
+) -> Decision:
+    """Decide one site at which the exchange is exact.
+
+    Parameters
+    ----------
+    workload : SiteWorkload
+        The site.
+    possible : collection of Action
+        What can be done there; *keep* always can.
+    wanted : str
+        ``"auto"`` or the name of an action; one that is not possible falls back to the next
+        weaker one, fuse to exchange to keep.
+    records, model : optional
+        What to rest on.
+    """
+    if wanted != "auto":
+        return _forced(Action(wanted), possible)
+    measured = records.times(workload) if records else None
+    if measured and Action.KEEP in measured:
+        return _fastest({a: median(t) for a, t in measured.items()}, possible, "records")
+    if model is not None:
+        times = {action: model.estimate(workload, action) for action in possible}
+        times = {action: time for action, time in times.items() if time is not None}
+        keep = model.estimate(workload, Action.KEEP)
+        if keep is not None and times:
+            return _fastest({Action.KEEP: keep, **times}, possible, "model")
+    return Decision(Action.KEEP, "nothing", None, "no record and no cost model for this target")
+
+
+def _forced(wanted: Action, possible: Collection[Action]) -> Decision:
+    weaker = {Action.FUSE: Action.EXCHANGE, Action.EXCHANGE: Action.KEEP}
+    action = wanted
+    while action is not Action.KEEP and action not in possible:
+        action = weaker[action]
+    note = "" if action is wanted else f"{wanted} is not possible here"
+    return Decision(action, "option", None, note)
+
+
+def _fastest(
+    times: Mapping[Action, float], possible: Collection[Action], basis: str
+) -> Decision:
+    keep = times[Action.KEEP]
+    candidates = {a: t for a, t in times.items() if a in possible and a is not Action.KEEP}
+    if not candidates:
+        return Decision(Action.KEEP, basis, 1.0)
+    best = min(candidates, key=candidates.get)
+    gain = keep / candidates[best]
+    if gain < LEAST_GAIN:
+        return Decision(Action.KEEP, basis, 1.0, f"{best} would give {gain:.2f}x")
+    return Decision(best, basis, gain)

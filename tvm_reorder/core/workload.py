@@ -1,0 +1,126 @@
+"""One site as a workload: what it computes, apart from the numbers in it.
+
+Two sites with the same workload take the same time, so they share a measured record and a
+decision.  Sizes count elements, `bytes_*` bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from math import prod
+
+from .window import AdaptiveAxis, PoolWindow
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """The convolution above a pool.
+
+    Parameters
+    ----------
+    batch, in_channels, height, width, channels : int
+        Extents of the data, and the number of filters.
+    kernel, strides, dilation : tuple of int
+        Height and width.
+    padding : tuple of int
+        Top, left, bottom, right.
+    groups : int
+        1 for a plain convolution.
+    dtype : str
+        Dtype of data, weights and result.
+    layout : str
+        Of the data, such as ``"NCHW"``.
+    """
+
+    batch: int
+    in_channels: int
+    height: int
+    width: int
+    channels: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    dtype: str = "float32"
+    layout: str = "NCHW"
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        extents = zip(
+            (self.height, self.width), self.kernel, self.strides, self.dilation, self._padded()
+        )
+        return tuple(
+            (size + pad - (kernel - 1) * dilation - 1) // stride + 1
+            for size, kernel, stride, dilation, pad in extents
+        )
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds for the whole result."""
+        taps = prod(self.kernel) * self.in_channels // self.groups
+        return self.batch * self.channels * prod(self.outputs) * taps
+
+    def _padded(self) -> tuple[int, int]:
+        top, left, bottom, right = self.padding
+        return top + bottom, left + right
+
+
+@dataclass(frozen=True)
+class SiteWorkload:
+    """A pool, the steps that may go past it, and the convolution above them.
+
+    Parameters
+    ----------
+    window : PoolWindow
+        The pool's geometry.
+    planes : int
+        Batch times channels.
+    chain : tuple of str
+        The steps that may move, in order of execution.
+    convolution : Convolution or None
+        What the chain reads; None if something else, or steps that stay, stand there.
+    dtype : str
+        Of the pooled value.
+    """
+
+    window: PoolWindow
+    planes: int
+    chain: tuple[str, ...]
+    convolution: Convolution | None = None
+    dtype: str = "float32"
+
+    @property
+    def elements(self) -> int:
+        """Values before the pool."""
+        return self.planes * prod(axis.size for axis in self.window.axes)
+
+    @property
+    def pooled(self) -> int:
+        """Values behind the pool."""
+        return self.planes * prod(self.window.outputs)
+
+    @property
+    def key(self) -> str:
+        """The workload as one line of JSON, the same for equal workloads."""
+        return json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+
+    def as_dict(self) -> dict:
+        """The workload as JSON values."""
+        convolution = None if self.convolution is None else _lists(asdict(self.convolution))
+        return {
+            "convolution": convolution,
+            "chain": list(self.chain),
+            "planes": self.planes,
+            "dtype": self.dtype,
+            "window": [
+                {"adaptive": isinstance(axis, AdaptiveAxis), **asdict(axis)}
+                for axis in self.window.axes
+            ],
+        }
+
+
+def _lists(fields: dict) -> dict:
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
