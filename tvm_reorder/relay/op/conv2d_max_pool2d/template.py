@@ -1,0 +1,284 @@
+"""The AutoTVM template: its knobs, its default configuration, its compute and its schedule."""
+
+from __future__ import annotations
+
+import os
+
+import tvm
+from tvm import autotvm, te
+from tvm.autotvm.task.space import ConfigEntity, FallbackConfigEntity, OtherOptionEntity, SplitEntity
+from tvm.target.x86 import get_simd_32bit_lanes
+from tvm.topi.utils import get_const_tuple
+from tvm.topi.x86.conv2d import _get_default_config, _pack_data
+
+from ....core.cpu_model import CpuModel
+from ....core.tiles import FusedGeometry, Tile, divisors
+from .attributes import FusedAttributes, make_geometry
+from .compute import TAG, compute_NCHWc
+from .schedule_x86 import schedule_NCHWc
+
+TASK = "conv2d_max_pool2d_NCHWc.x86"
+PLAIN_TASK = "conv2d_NCHWc.x86"
+_TILES_PER_BLOCKING = 24  # the model's best for each choice of channel blocks
+
+
+@autotvm.register_topi_compute(TASK)
+def conv2d_max_pool2d_NCHWc(
+    cfg,
+    data,
+    kernel,
+    strides,
+    padding,
+    dilation,
+    pool_size,
+    pool_strides,
+    pool_dilation,
+    pool_padding,
+    ceil_mode,
+    layout,
+    out_layout,
+    out_dtype,
+):
+    """The operator's tensor expression, for blocked (5-D, 6-D) or plain (4-D) data and kernel.
+
+    Plain ones occur while tuning, where blocked placeholders take their place, and where
+    AlterOpLayout does not run, where they are blocked inside the kernel.
+    """
+    attributes = FusedAttributes(
+        strides=tuple(strides),
+        padding=tuple(padding),
+        dilation=tuple(dilation),
+        channels=_channels(kernel),
+        kernel_size=tuple(get_const_tuple(kernel.shape)[2:4]),
+        pool_size=tuple(pool_size),
+        pool_strides=tuple(pool_strides),
+        pool_dilation=tuple(pool_dilation),
+        pool_padding=tuple(pool_padding),
+        ceil_mode=bool(ceil_mode),
+        data_layout=layout,
+        out_layout=out_layout,
+        out_dtype=out_dtype,
+    )
+    is_plain = len(data.shape) == 4
+    if cfg.is_fallback:
+        set_default_config(cfg, data, kernel, attributes)
+    elif not isinstance(cfg, ConfigEntity):
+        define_space(cfg, data, kernel, attributes)
+    if is_plain:
+        data, kernel = _blocked(cfg, data, kernel)
+    geometry = make_geometry(
+        get_const_tuple(data.shape), get_const_tuple(kernel.shape), attributes
+    )
+    _check_config(cfg, geometry)
+    result = compute_NCHWc(data, kernel, geometry, read_tile(cfg))
+    if is_plain and not autotvm.GLOBAL_SCOPE.in_tuning:
+        return _unblocked(result)
+    cfg.add_flop(2 * geometry.convolution.multiply_adds)
+    return result
+
+
+@autotvm.register_topi_schedule(TASK)
+def schedule_conv2d_max_pool2d_NCHWc(cfg, outs):
+    """The schedule for what `conv2d_max_pool2d_NCHWc` computes and what is fused behind it."""
+    outs = [outs] if isinstance(outs, te.Tensor) else list(outs)
+    return schedule_NCHWc(
+        outs, read_tile(cfg), cfg["tile_ic"].size[-1], bool(int(cfg["unroll_kw"].val))
+    )
+
+
+def set_default_config(cfg, data: te.Tensor, kernel: te.Tensor, attributes: FusedAttributes):
+    """Fill a fallback configuration.
+
+    The channel blocks and the order of summation are those the plain convolution would have, by
+    its best tuning record if there is one: then neighbours share their layouts and the result is
+    the plain convolution's, bit for bit.  The tile is the one the model expects to be the fastest.
+    """
+    data_shape, kernel_shape = (get_const_tuple(each.shape) for each in (data, kernel))
+    if len(data_shape) == 5:
+        in_block, out_block, unroll_kw = data_shape[4], kernel_shape[5], 0
+    else:
+        plain = find_plain_config(data, kernel, attributes)
+        in_block, out_block = (plain[name].size[-1] for name in ("tile_ic", "tile_oc"))
+        unroll_kw = int(plain["unroll_kw"].val) if "unroll_kw" in plain else 0
+    geometry = blocked_geometry(data_shape, kernel_shape, attributes, in_block, out_block)
+    conv = geometry.convolution
+    cfg["tile_ic"] = SplitEntity([conv.in_channels // in_block, in_block])
+    cfg["tile_oc"] = SplitEntity([conv.channels // out_block, out_block])
+    cfg["unroll_kw"] = OtherOptionEntity(unroll_kw)
+    cfg["tile"] = SplitEntity(tile_numbers(make_model().best_tile(geometry)))
+
+
+def define_space(cfg, data: te.Tensor, kernel: te.Tensor, attributes: FusedAttributes) -> None:
+    """Define the knobs; all of them numbers, tiles that spill or waste are not among them."""
+    data_shape, kernel_shape = (get_const_tuple(each.shape) for each in (data, kernel))
+    model = make_model()
+    channels, filters = data_shape[1], kernel_shape[0]
+    out_blocks = _out_blocks(filters, model.lanes)
+    tiles = dict.fromkeys(
+        tuple(tile_numbers(tile))
+        for out_block in out_blocks
+        for tile in _best_tiles(model, data_shape, kernel_shape, attributes, out_block)
+    )
+    in_blocks = sorted((b for b in divisors(channels) if b <= 64), reverse=True)
+    _define(cfg, "tile_ic", [[channels // block, block] for block in in_blocks])
+    _define(cfg, "tile_oc", [[filters // block, block] for block in out_blocks])
+    cfg.define_knob("unroll_kw", [0, 1] if kernel_shape[3] > 1 else [0])
+    _define(cfg, "tile", [list(numbers) for numbers in tiles])
+    cfg.multi_filter(lambda entity: _is_valid(entity, data_shape, kernel_shape, attributes))
+
+
+def _define(cfg, name: str, candidates: list[list[int]]) -> None:
+    """A knob of several numbers; the first candidates of all knobs go together.
+
+    AutoTVM runs the template on them when it collects the space.
+    """
+    cfg.define_split(
+        name, 1, num_outputs=len(candidates[0]), policy="candidate", candidate=candidates
+    )
+
+
+def make_model() -> CpuModel:
+    """The model for the target in scope and the threads that TVM will use."""
+    lanes = get_simd_32bit_lanes() or 4
+    threads = int(os.environ.get("TVM_NUM_THREADS") or tvm.runtime.num_threads())
+    return CpuModel(threads=threads, lanes=lanes)
+
+
+def find_plain_config(data: te.Tensor, kernel: te.Tensor, attributes: FusedAttributes):
+    """The configuration that the convolution alone would be built with."""
+    target = tvm.target.Target.current(allow_none=False)
+    arguments = [
+        data,
+        kernel,
+        attributes.strides,
+        attributes.padding,
+        attributes.dilation,
+        "NCHW",
+        "NCHW",
+        attributes.out_dtype,
+    ]
+    workload = autotvm.task.args_to_workload(arguments, PLAIN_TASK)
+    silent, autotvm.GLOBAL_SCOPE.silent = autotvm.GLOBAL_SCOPE.silent, True
+    try:
+        found = autotvm.task.DispatchContext.current.query(target, workload)
+    finally:
+        autotvm.GLOBAL_SCOPE.silent = silent
+    if not found.is_fallback:
+        return found
+    plain = FallbackConfigEntity()
+    _get_default_config(
+        plain,
+        data,
+        kernel,
+        attributes.strides,
+        attributes.padding,
+        attributes.dilation,
+        attributes.out_dtype,
+    )
+    return plain
+
+
+def blocked_geometry(data, kernel, attributes, in_block, out_block) -> FusedGeometry:
+    """The geometry of plain or blocked shapes under given channel blocks."""
+    if len(data) == 5:
+        return make_geometry(data, kernel, attributes)
+    batch, channels, height, width = data
+    blocked_data = (batch, channels // in_block, height, width, in_block)
+    filters = (kernel[0] // out_block, channels // in_block, *kernel[2:], in_block, out_block)
+    return make_geometry(blocked_data, filters, attributes)
+
+
+def tile_numbers(tile: Tile) -> list[int]:
+    """A tile as the numbers of a knob."""
+    return [
+        int(tile.in_registers),
+        tile.rows,
+        tile.tile_rows,
+        tile.tile_cols,
+        tile.chunks,
+        int(tile.pad_once),
+    ]
+
+
+def read_tile(cfg) -> Tile:
+    """The tile of a configuration."""
+    in_registers, rows, tile_rows, tile_cols, chunks, pad_once = cfg["tile"].size
+    return Tile(bool(in_registers), rows, tile_rows, tile_cols, chunks, bool(pad_once))
+
+
+def _best_tiles(model, data, kernel, attributes, out_block):
+    geometry = blocked_geometry(data, kernel, attributes, 1, out_block)
+    return model.ranked_tiles(geometry)[:_TILES_PER_BLOCKING]
+
+
+def _out_blocks(filters: int, lanes: int) -> list[int]:
+    """Whole vectors, up to two of them; else the widest part of one that divides the filters."""
+    whole = [b for b in divisors(filters) if b % lanes == 0 and b <= 2 * lanes]
+    return whole or [max(b for b in divisors(filters) if b <= lanes)]
+
+
+def _is_valid(entity, data, kernel, attributes) -> bool:
+    blocks = entity["tile_ic"].size[-1], entity["tile_oc"].size[-1]
+    return why_invalid(read_tile(entity), blocked_geometry(data, kernel, attributes, *blocks)) == ""
+
+
+def why_invalid(tile: Tile, geometry: FusedGeometry) -> str:
+    """Why a tile cannot cut a geometry; empty if it can."""
+    if min(tile.rows, tile.tile_rows, tile.tile_cols, tile.chunks) < 1:
+        return f"tile is {tile} but must be made of positive numbers"
+    if tile.rows % tile.tile_rows:
+        return f"rows is {tile.rows} but must be a multiple of tile_rows, {tile.tile_rows}"
+    if geometry.out_chunks % tile.chunks:
+        return f"chunks is {tile.chunks} but must divide the {geometry.out_chunks} channel blocks"
+    if tile.in_registers and not geometry.may_pool_in_registers:
+        return "in_registers is 1 but must be 0: windows overlap or see padding"
+    if not tile.in_registers and tile.tile_rows != 1:
+        return f"tile_rows is {tile.tile_rows} but must be 1 for a strip"
+    if geometry.accumulators(tile, 16) > 64:
+        return f"the register tile is {geometry.accumulators(tile, 16)} sums but must be at most 64"
+    return ""
+
+
+def _check_config(cfg, geometry: FusedGeometry) -> None:
+    """Refuse a configuration that does not fit, from a log made for something else, say."""
+    wanted = {"tile_ic": geometry.in_block, "tile_oc": geometry.out_block}
+    for name, block in wanted.items():
+        if cfg[name].size[-1] != block:
+            raise ValueError(
+                f"{TASK}: {name} is {cfg[name].size[-1]} but must be {block}, the tensor's block"
+            )
+    why = why_invalid(read_tile(cfg), geometry)
+    if why:
+        raise ValueError(f"{TASK}: {why}")
+
+
+def _channels(kernel: te.Tensor) -> int:
+    shape = get_const_tuple(kernel.shape)
+    return shape[0] * (shape[5] if len(shape) == 6 else 1)
+
+
+def _blocked(cfg, data, kernel):
+    """Plain tensors in blocks; while tuning, placeholders, because packing is not what is timed."""
+    if not autotvm.GLOBAL_SCOPE.in_tuning:
+        return _pack_data(cfg, data, kernel)
+    in_block, out_block = cfg["tile_ic"].size[-1], cfg["tile_oc"].size[-1]
+    batch, channels, height, width = get_const_tuple(data.shape)
+    filters, _, kh, kw = get_const_tuple(kernel.shape)
+    blocked = (batch, channels // in_block, height, width, in_block)
+    weights = (filters // out_block, channels // in_block, kh, kw, in_block, out_block)
+    return (
+        te.placeholder(blocked, data.dtype, name="data"),
+        te.placeholder(weights, kernel.dtype, name="kernel"),
+    )
+
+
+def _unblocked(result: te.Tensor) -> te.Tensor:
+    batch, chunks, height, width, block = get_const_tuple(result.shape)
+    return te.compute(
+        (batch, chunks * block, height, width),
+        lambda n, c, h, w: result[
+            n, tvm.tir.indexdiv(c, block), h, w, tvm.tir.indexmod(c, block)
+        ],
+        name="unpack",
+        tag=f"injective,{TAG}_unpack",
+    )
