@@ -7,10 +7,30 @@ before the exchange and 12 + 4 = 16 after it).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
 from .window import PoolWindow
+
+# ns that one evaluation takes on one core, by what TVM calls to compute it; measured with
+# ``bench/activations.py`` for llvm with AVX-512.  A step that is not named costs nothing that can
+# be told beside a convolution (add, multiply, maximum, clip).
+EVALUATION_NS: dict[str, float] = {
+    "sigmoid": 1.0,
+    "tanh": 1.6,
+    "fast_tanh": 0.6,
+    "exp": 0.7,
+    "erf": 2.0,
+    "log": 1.0,
+    "softplus": 2.0,
+    "elu": 0.8,
+    "selu": 0.8,
+    "divide": 0.1,
+    "sqrt": 0.1,
+}
+_EXPENSIVE_NS = 0.5
 
 
 @dataclass(frozen=True)
@@ -51,3 +71,20 @@ def count_operations(window: PoolWindow, planes: int, steps: int) -> Evaluations
     moved = count_evaluations(window, planes, steps)
     comparisons = planes * window.comparisons
     return Evaluations(moved.before + comparisons, moved.after + comparisons)
+
+
+def evaluation_ns(chain: Iterable[str]) -> float:
+    """Nanoseconds on one core to evaluate the steps of a chain once.
+
+    Parameters
+    ----------
+    chain : iterable of str
+        Names of operators, or of composites: ``"composite of exp, subtract"``.
+    """
+    words = (word for name in chain for word in re.findall(r"[\w.]+", name))
+    return sum(EVALUATION_NS.get(word.removeprefix("nn."), 0.0) for word in words)
+
+
+def is_expensive(chain: Iterable[str]) -> bool:
+    """True if evaluating the chain costs more than the traffic of a kernel can hide."""
+    return evaluation_ns(chain) >= _EXPENSIVE_NS

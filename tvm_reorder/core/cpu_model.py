@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
+from .cost import evaluation_ns
 from .decision import Action
 from .tiles import FusedGeometry, Tile, divisors, make_tiles
 from .workload import Convolution, SiteWorkload
@@ -26,23 +27,6 @@ from .workload import Convolution, SiteWorkload
 _LAUNCH_MS = 0.004  # starting and joining the threads of a parallel loop
 _SHORT_TILE = 0.25  # register tiles lose this part of a column to their ends
 _FLOAT = 4  # bytes
-
-# ns an evaluation, by how TVM computes the function; a step that is not named here costs nothing
-# that can be measured beside the convolution (add, maximum, clip, multiply by a constant).
-_EVALUATION_NS = {
-    "sigmoid": 1.0,
-    "tanh": 1.6,
-    "fast_tanh": 0.6,
-    "exp": 0.7,
-    "erf": 2.0,
-    "log": 1.0,
-    "softplus": 2.0,
-    "elu": 0.8,
-    "selu": 0.8,
-    "divide": 0.1,
-    "sqrt": 0.1,
-}
-
 
 @dataclass(frozen=True)
 class CpuModel:
@@ -71,14 +55,13 @@ class CpuModel:
 
     def estimate(self, workload: SiteWorkload, action: Action) -> float | None:
         """Milliseconds of a site under an action, None where the model cannot tell."""
-        conv = workload.convolution
-        if conv is None or workload.dtype != "float32":
+        if workload.dtype != "float32":
             return None
         if action is Action.KEEP:
-            return self._keep(conv, workload)
+            return self._keep(workload)
         if action is Action.EXCHANGE:
-            return self._exchange(conv, workload)
-        geometry = default_geometry(conv, workload, self.lanes)
+            return self._exchange(workload)
+        geometry = default_geometry(workload, self.lanes)
         evaluations = self._evaluations(workload.chain, workload.pooled)
         return self.fused(geometry, self.best_tile(geometry)) + evaluations
 
@@ -117,15 +100,20 @@ class CpuModel:
         waves = -(-geometry.tasks(tile) // self.threads)
         return _LAUNCH_MS + before + waves * task * 1e-6
 
-    def _keep(self, conv: Convolution, workload: SiteWorkload) -> float:
-        time = self._plain_convolution(conv) + self._evaluations(workload.chain, workload.elements)
-        return time + self._pool(workload)
+    def _keep(self, workload: SiteWorkload) -> float:
+        before = self._evaluations(workload.chain, workload.elements)
+        return self._convolution(workload) + before + self._pool(workload)
 
-    def _exchange(self, conv: Convolution, workload: SiteWorkload) -> float:
+    def _exchange(self, workload: SiteWorkload) -> float:
         """TVM's pool schedule writes the pooled values once more for what is fused behind it."""
-        evaluations = self._evaluations(workload.chain, workload.pooled)
+        after = self._evaluations(workload.chain, workload.pooled)
         again = 3 * self._shared_copy(workload.pooled * _FLOAT)
-        return self._plain_convolution(conv) + self._pool(workload) + evaluations + again
+        return self._convolution(workload) + self._pool(workload) + after + again
+
+    def _convolution(self, workload: SiteWorkload) -> float:
+        """Nothing if the site begins behind its convolutions: the difference is what counts."""
+        conv = workload.convolution
+        return 0.0 if conv is None else self._plain_convolution(conv)
 
     def _plain_convolution(self, conv: Convolution) -> float:
         """TVM's conv2d_avx_common with its default configuration."""
@@ -179,8 +167,7 @@ class CpuModel:
         return size / (self.copy_rate * self.threads) * 1e-6
 
     def _evaluations(self, chain: Iterable[str], count: int) -> float:
-        each = sum(_EVALUATION_NS.get(name.removeprefix("nn."), 0.0) for name in chain)
-        return each * count / self.threads * 1e-6
+        return evaluation_ns(chain) * count / self.threads * 1e-6
 
 
 def default_blocks(conv: Convolution, lanes: int) -> tuple[int, int]:
@@ -190,8 +177,9 @@ def default_blocks(conv: Convolution, lanes: int) -> tuple[int, int]:
     return out_block, in_block
 
 
-def default_geometry(conv: Convolution, workload: SiteWorkload, lanes: int) -> FusedGeometry:
-    """The geometry with TVM's default channel blocks."""
+def default_geometry(workload: SiteWorkload, lanes: int) -> FusedGeometry:
+    """The geometry of a site with a convolution, in TVM's default channel blocks."""
+    conv = workload.convolution
     out_block, in_block = default_blocks(conv, lanes)
     return FusedGeometry(conv, workload.window, in_block, out_block)
 

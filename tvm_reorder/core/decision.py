@@ -4,17 +4,19 @@ Order of authority
     1. What the user asked for (``ReorderConfig.decision``).
     2. A measured record of the same workload, target, threads and TVM version.
     3. The target's cost model.
-    4. Nothing is known: *keep*.  A guess that can lose is never made.
+    4. Nothing is known of the target: *exchange* where an expensive activation runs on at most
+       half of the values, else *keep*.  A guess that can lose is never made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from statistics import median
 from typing import Protocol
 
+from .cost import is_expensive
 from .workload import SiteWorkload
 
 # A rewrite has to be expected to gain this much of the site's own time, or it is not made: less
@@ -42,7 +44,7 @@ class Decision:
     action : Action
         What is done.
     basis : str
-        ``"option"``, ``"records"``, ``"model"`` or ``"nothing"``.
+        ``"option"``, ``"records"``, ``"model"`` or ``"evaluations"``.
     gain : float or None
         Expected time of the site as it is over the time after the rewrite, 1 for *keep*; None
         where nothing is known.
@@ -54,6 +56,10 @@ class Decision:
     basis: str
     gain: float | None = None
     note: str = ""
+
+    def as_dict(self) -> dict:
+        """The decision as JSON values."""
+        return {**asdict(self), "action": str(self.action)}
 
     def __str__(self) -> str:
         gain = "" if self.gain is None else f", expected {self.gain:.2f}x"
@@ -81,6 +87,7 @@ def choose(
     wanted: str,
     records: TimedRecords | None = None,
     model: CostModel | None = None,
+    note: str = "",
 ) -> Decision:
     """Decide one site at which the exchange is exact.
 
@@ -95,39 +102,50 @@ def choose(
         weaker one, fuse to exchange to keep.
     records, model : optional
         What to rest on.
+    note : str
+        Why something is not possible, where that needs saying.
     """
     if wanted != "auto":
-        return _forced(Action(wanted), possible)
+        return _forced(Action(wanted), possible, note)
     measured = records.times(workload) if records else None
     if measured and Action.KEEP in measured:
-        return _fastest({a: median(t) for a, t in measured.items()}, possible, "records")
+        return _fastest({a: median(t) for a, t in measured.items()}, possible, "records", note)
     if model is not None:
         times = {action: model.estimate(workload, action) for action in possible}
         times = {action: time for action, time in times.items() if time is not None}
         keep = model.estimate(workload, Action.KEEP)
         if keep is not None and times:
-            return _fastest({Action.KEEP: keep, **times}, possible, "model")
-    return Decision(Action.KEEP, "nothing", None, "no record and no cost model for this target")
+            return _fastest({Action.KEEP: keep, **times}, possible, "model", note)
+    return _by_evaluations(workload, possible)
 
 
-def _forced(wanted: Action, possible: Collection[Action]) -> Decision:
+def _by_evaluations(workload: SiteWorkload, possible: Collection[Action]) -> Decision:
+    unknown = "no record and no cost model for this target"
+    is_safe = is_expensive(workload.chain) and workload.elements >= 2 * workload.pooled
+    if Action.EXCHANGE in possible and is_safe:
+        return Decision(Action.EXCHANGE, "evaluations", None, unknown)
+    return Decision(Action.KEEP, "evaluations", None, unknown)
+
+
+def _forced(wanted: Action, possible: Collection[Action], note: str) -> Decision:
     weaker = {Action.FUSE: Action.EXCHANGE, Action.EXCHANGE: Action.KEEP}
     action = wanted
     while action is not Action.KEEP and action not in possible:
         action = weaker[action]
-    note = "" if action is wanted else f"{wanted} is not possible here"
+    note = "" if action is wanted else note or f"{wanted} is not possible here"
     return Decision(action, "option", None, note)
 
 
 def _fastest(
-    times: Mapping[Action, float], possible: Collection[Action], basis: str
+    times: Mapping[Action, float], possible: Collection[Action], basis: str, note: str
 ) -> Decision:
     keep = times[Action.KEEP]
     candidates = {a: t for a, t in times.items() if a in possible and a is not Action.KEEP}
     if not candidates:
-        return Decision(Action.KEEP, basis, 1.0)
+        return Decision(Action.KEEP, basis, 1.0, note)
     best = min(candidates, key=candidates.get)
     gain = keep / candidates[best]
     if gain < LEAST_GAIN:
-        return Decision(Action.KEEP, basis, 1.0, f"{best} would give {gain:.2f}x")
-    return Decision(best, basis, gain)
+        would = f"{best} would give {gain:.2f}x"
+        return Decision(Action.KEEP, basis, 1.0, f"{would}; {note}" if note else would)
+    return Decision(best, basis, gain, "" if best is Action.FUSE else note)

@@ -35,6 +35,7 @@ class Reason(Enum):
     NO_SAVING = "no-saving"
     PRODUCER = "producer"
     BRANCHES_DIFFER = "branches-differ"
+    FUSION = "fusion"
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,20 @@ import threading
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from .decision import Decision
 from .refusal import Refusal
+from .workload import SiteWorkload
 
 
 class Status(IntEnum):
     """Ordered: the better outcome is the larger one."""
 
     REFUSED = 0
-    EXCHANGEABLE = 1
-    EXCHANGED = 2
+    KEPT = 1
+    EXCHANGEABLE = 2
+    FUSABLE = 3
+    EXCHANGED = 4
+    FUSED = 5
 
     def __str__(self) -> str:
         return self.name.lower()
@@ -43,6 +48,10 @@ class Site:
         The rule that made the exchange; empty for a refused site.
     is_max_pool : bool
         False for average pools, which are listed apart.
+    workload : SiteWorkload or None
+        What the site computes; None where nothing is exact.
+    decision : Decision or None
+        What is done there and what that rests on; None where nothing is exact.
     """
 
     name: str
@@ -54,21 +63,27 @@ class Site:
     evaluations_after: int = 0
     rule: str = ""
     is_max_pool: bool = True
+    workload: SiteWorkload | None = None
+    decision: Decision | None = None
 
     @property
     def explanation(self) -> str:
         """One sentence on the verdict."""
         if self.status is Status.REFUSED:
             return str(self.refusal)
-        saved = self.evaluations_before / self.evaluations_after
-        text = f"{self.rule}: {saved:.2f}x fewer evaluations"
-        return f"{text}; the next step stays: {self.refusal}" if self.refusal else text
+        parts = [] if self.decision is None else [str(self.decision)]
+        if self.evaluations_after:
+            saved = self.evaluations_before / self.evaluations_after
+            parts.append(f"{self.rule}: {saved:.2f}x fewer evaluations")
+        if self.refusal:
+            parts.append(f"the next step stays: {self.refusal}")
+        return "; ".join(parts)
 
     def merged_with(self, other: Site) -> Site:
         """This site after another rule exchanged more of it, or the later, closer miss."""
         if self.status is Status.REFUSED:
             return other
-        if other.status is Status.REFUSED:
+        if Status.KEPT in (self.status, other.status) or other.status is Status.REFUSED:
             return self
         return replace(
             other,
@@ -89,6 +104,7 @@ class Site:
             "window": self.window,
             "evaluations_before": self.evaluations_before,
             "evaluations_after": self.evaluations_after,
+            "decision": None if self.decision is None else self.decision.as_dict(),
         }
 
 
@@ -132,8 +148,13 @@ class Report:
 
     @property
     def exchanged(self) -> tuple[Site, ...]:
-        """Sites of the latest run that were exchanged."""
-        return tuple(site for site in self.sites if site.status is Status.EXCHANGED)
+        """Sites of the latest run that were exchanged, fused ones included."""
+        return tuple(site for site in self.sites if site.status >= Status.EXCHANGED)
+
+    @property
+    def fused(self) -> tuple[Site, ...]:
+        """Sites of the latest run at which convolution and pool became one kernel."""
+        return tuple(site for site in self.sites if site.status is Status.FUSED)
 
     def __iter__(self):
         return iter(self.sites)
@@ -146,7 +167,7 @@ class Report:
             return f"the pass failed, the module was compiled as it is: {self.errors[-1]}"
         if not self.has_run:
             return "the pass has not run"
-        lines = [f"{len(self.exchanged)} of {len(self.sites)} max pools exchanged"]
+        lines = [count_statuses([str(site.status) for site in self.sites])]
         for site in self.sites + self.other_pools:
             chain = " > ".join(site.chain) or "-"
             lines.append(
@@ -168,3 +189,15 @@ class Report:
     def _latest(self) -> tuple[Site, ...]:
         with self._lock:
             return self.runs[-1] if self.runs else ()
+
+
+def count_statuses(statuses: list[str]) -> str:
+    """One line: how many max pools there are, and what became of them."""
+    if not statuses:
+        return "no max pool in this model"
+    counts = [
+        f"{statuses.count(str(status))} {status}"
+        for status in sorted(Status, reverse=True)
+        if str(status) in statuses
+    ]
+    return f"{len(statuses)} max pools: " + ", ".join(counts)

@@ -88,7 +88,7 @@ def read_steps(
             return steps, base, step
         steps.append(step)
         base = step.source
-        wanted = _uses(base, step.region)
+        wanted = count_uses(base, step.region)
 
 
 def read_chain(
@@ -202,7 +202,7 @@ def _shared(graph: FunctionGraph, value: relay.Expr, wanted: int) -> Refusal | N
     return None
 
 
-def _uses(value: relay.Expr, region) -> int:
+def count_uses(value: relay.Expr, region) -> int:
     """How many arguments of a region's calls are the value."""
     return sum(argument.same_as(value) for call in region for argument in call.args)
 
@@ -218,7 +218,7 @@ def _read_composite(graph, root, scene, shared) -> Step | Refusal:
     if isinstance(described, Refusal):
         return described
     for call in region[1:]:
-        shared = shared or _shared(graph, call, _uses(call, region))
+        shared = shared or _shared(graph, call, count_uses(call, region))
     if not _has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
     is_split = any(_is_split_addition(call, source) for call in region)

@@ -14,6 +14,8 @@ from tvm.tir import IntImm
 from ..core.checks import lowest_value
 from ..core.refusal import Reason, Refusal
 from ..core.window import AdaptiveAxis, PoolWindow, WindowAxis
+from ..core.workload import Convolution
+from .op.conv2d_max_pool2d import FusedAttributes
 from .patterns import PRODUCERS
 from .sites import FunctionGraph, op_name
 
@@ -123,6 +125,71 @@ def read_integer_bound(producer: relay.Expr) -> tuple[int, int] | None:
     info = np.iinfo(data_dtype)
     bound = int(np.abs(values.astype(np.int64)).sum()) * max(-int(info.min), int(info.max))
     return -bound, bound
+
+
+def read_convolution(call: relay.Expr) -> Convolution | None:
+    """Facts of a 2-D convolution in NCHW or NHWC; None for anything else or dynamic extents."""
+    if op_name(call) != "nn.conv2d":
+        return None
+    attrs, layout = call.attrs, str(call.attrs.data_layout)
+    layouts = {"NCHW": ("OIHW", (0, 1, 2, 3)), "NHWC": ("HWIO", (0, 3, 1, 2))}
+    data, kernel = (read_shape(argument.checked_type) for argument in call.args)
+    if layout not in layouts or str(attrs.kernel_layout) != layouts[layout][0]:
+        return None
+    if None in (*data, *kernel):
+        return None
+    batch, channels, height, width = (data[axis] for axis in layouts[layout][1])
+    filters, rows, cols = (kernel[str(attrs.kernel_layout).index(axis)] for axis in "OHW")
+    return Convolution(
+        batch=batch,
+        in_channels=channels,
+        height=height,
+        width=width,
+        channels=filters,
+        kernel=(rows, cols),
+        strides=_pair(attrs.strides),
+        padding=_sides(attrs.padding),
+        dilation=_pair(attrs.dilation),
+        groups=int(attrs.groups),
+        dtype=read_dtype(call),
+        layout=layout,
+    )
+
+
+def read_fused_attributes(
+    conv: relay.Call, pool: relay.Call, facts: PoolFacts
+) -> FusedAttributes:
+    """Attributes of the operator that computes a convolution and a max pool over it."""
+    filters, _, rows, cols = (int(extent) for extent in conv.args[1].checked_type.shape)
+    padding = _sides(pool.attrs.padding)
+    if facts.pad is not None:
+        widths = [facts.pad.attrs.pad_width[axis] for axis in facts.window_axes]
+        explicit = [int(width[side]) for side in (0, 1) for width in widths]
+        padding = tuple(own + more for own, more in zip(padding, explicit))
+    return FusedAttributes(
+        strides=_pair(conv.attrs.strides),
+        padding=_sides(conv.attrs.padding),
+        dilation=_pair(conv.attrs.dilation),
+        channels=filters,
+        kernel_size=(rows, cols),
+        pool_size=_pair(pool.attrs.pool_size),
+        pool_strides=_pair(pool.attrs.strides),
+        pool_dilation=_pair(pool.attrs.dilation),
+        pool_padding=padding,
+        ceil_mode=bool(pool.attrs.ceil_mode),
+    )
+
+
+def _pair(values) -> tuple[int, int]:
+    """An attribute for height and width, given once or twice."""
+    first, *more = (int(value) for value in values)
+    return (first, *more) if more else (first, first)
+
+
+def _sides(values) -> tuple[int, int, int, int]:
+    """Padding as top, left, bottom, right, given once, twice or four times."""
+    numbers = tuple(int(value) for value in values)
+    return numbers * (4 // len(numbers))
 
 
 def _read_padding(call, window_axes, graph: FunctionGraph) -> relay.Call | None:

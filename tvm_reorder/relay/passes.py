@@ -15,11 +15,15 @@ import tvm
 from tvm import relay
 from tvm.ir import SequentialSpan
 
+from ..core.checks import Plan
 from ..core.config import ReorderConfig
+from ..core.decision import Action
 from ..core.measured import MEASURED_TARGET
 from ..core.refusal import Reason, Refusal
 from ..core.report import Report, Site, Status
+from .decisions import SiteDecider, make_decider
 from .facts import read_pool
+from .fusion import fuse
 from .rewriter import Verdict, apply, decide
 from .rules import DEFAULT_RULES, Rule
 from .sites import FunctionGraph, is_closed, op_name
@@ -87,19 +91,61 @@ class ReorderActivations:
         target, fast_math = _read_target(), _has_fast_math(context)
         sites: list[Site | None] = [None] * len(graph.max_pools)
         numbers = list(range(len(sites)))
+        decider = make_decider(self.config, context, target)
         for rule in self.rules:
             if not rule.needs <= graph.operators:
                 continue
             if not graph.function.same_as(mod[variable]):
                 graph = FunctionGraph(mod[variable])
-            verdicts = decide(graph, rule, self.config, target, fast_math)
+            verdicts = [
+                _weigh(graph, pool, verdict, decider)
+                for pool, verdict in zip(
+                    graph.max_pools, decide(graph, rule, self.config, target, fast_math)
+                )
+            ]
             for number, pool, verdict in zip(numbers, graph.max_pools, verdicts):
                 sites[number] = _merge(sites[number], _describe(pool, verdict, rule, self.config))
             after, order = apply(graph, rule, verdicts)
             if not after.same_as(graph.function):
                 numbers = [numbers[k] for k in order]
                 mod = _replace(mod, variable, after)
+        if not graph.function.same_as(mod[variable]):
+            graph = FunctionGraph(mod[variable])
+        sites = self._decide_bare(graph, numbers, sites, decider)
+        chosen = [p for n, p in zip(numbers, graph.max_pools) if _is_fused(sites[n])]
+        after = fuse(graph, chosen)
+        if not after.same_as(graph.function):
+            mod = _replace(mod, variable, after)
         return mod, sites + others
+
+    def _decide_bare(self, graph, numbers, sites, decider) -> list[Site]:
+        """The sites, those included at which a pool stands right behind its convolution."""
+        sites = list(sites)
+        for number, pool in zip(numbers, graph.max_pools):
+            if sites[number].status is not Status.REFUSED:
+                continue
+            decided = decider.decide_bare(graph, pool, read_pool(pool, graph))
+            if decided is None:
+                continue
+            workload, decision = decided
+            is_fused = decision.action is Action.FUSE
+            fused = Status.FUSED if self.config.write else Status.FUSABLE
+            sites[number] = replace(
+                sites[number],
+                status=fused if is_fused else Status.REFUSED,
+                refusal=None if is_fused else sites[number].refusal,
+                workload=workload,
+                decision=decision,
+            )
+        return sites
+
+
+# Status of a decided site, if the module is left as it is and if it is written.
+_STATUS = {
+    Action.KEEP: (Status.KEPT, Status.KEPT),
+    Action.EXCHANGE: (Status.EXCHANGEABLE, Status.EXCHANGED),
+    Action.FUSE: (Status.FUSABLE, Status.FUSED),
+}
 
 
 def _is_relay_graph(function) -> bool:
@@ -132,6 +178,18 @@ def _has_fast_math(context) -> bool:
     return context.opt_level >= 4 or "FastMath" in context.required_pass
 
 
+def _weigh(graph, pool, verdict: Verdict, decider: SiteDecider) -> Verdict:
+    """The verdict with the decision on what is exact."""
+    if not isinstance(verdict.outcome, Plan):
+        return verdict
+    workload, decision = decider.decide(graph, pool, verdict.match, verdict.outcome)
+    return replace(verdict, workload=workload, decision=decision)
+
+
+def _is_fused(site: Site) -> bool:
+    return site.decision is not None and site.decision.action is Action.FUSE
+
+
 def _describe(pool, verdict: Verdict, rule: Rule, config: ReorderConfig) -> Site | None:
     outcome = verdict.outcome
     if outcome is None:
@@ -144,7 +202,9 @@ def _describe(pool, verdict: Verdict, rule: Rule, config: ReorderConfig) -> Site
         )
     return replace(
         site,
-        status=Status.EXCHANGED if config.write else Status.EXCHANGEABLE,
+        status=_STATUS[verdict.decision.action][config.write],
+        workload=verdict.workload,
+        decision=verdict.decision,
         chain=outcome.chain,
         refusal=outcome.note,
         evaluations_before=outcome.evaluations.before,

@@ -14,7 +14,9 @@ from tvm.relay.dataflow_pattern import DFPatternCallback, rewrite
 
 from ..core.checks import Plan
 from ..core.config import ReorderConfig
+from ..core.decision import Action, Decision
 from ..core.refusal import Refusal
+from ..core.workload import SiteWorkload
 from .facts import read_pool
 from .operators import Scene
 from .patterns import make_max_pool_pattern
@@ -34,11 +36,23 @@ class Verdict:
         What the decision rests on.
     window : str
         The pool's geometry.
+    workload : SiteWorkload or None
+        The site, if there is a plan.
+    decision : Decision or None
+        Whether the plan is carried out.
     """
 
     outcome: Plan | Refusal | None
     match: Match | None
     window: str
+    workload: SiteWorkload | None = None
+    decision: Decision | None = None
+
+    @property
+    def is_written(self) -> bool:
+        """True if there is a plan and nothing speaks against carrying it out."""
+        is_kept = self.decision is not None and self.decision.action is Action.KEEP
+        return isinstance(self.outcome, Plan) and not is_kept
 
 
 def decide(
@@ -61,7 +75,7 @@ def apply(
         For each of its max pools, in order of execution, its number in `graph.max_pools`: a pool
         that an activation stood above may come later or earlier now.
     """
-    if not any(isinstance(verdict.outcome, Plan) for verdict in verdicts):
+    if not any(verdict.is_written for verdict in verdicts):
         return graph.function, list(range(len(verdicts)))
     exchange = _Exchange(rule, dict(zip(graph.max_pools, enumerate(verdicts))))
     function = rewrite(exchange, graph.function)
@@ -89,7 +103,7 @@ class _Exchange(DFPatternCallback):
         if pre not in self._verdicts:
             return post  # in a nested function that is not ours
         number, verdict = self._verdicts[pre]
-        if not isinstance(verdict.outcome, Plan):
+        if not verdict.is_written:
             self.numbers[post] = number
             return post
         value, pool = self._rule.rewrite(verdict.outcome, verdict.match, post)

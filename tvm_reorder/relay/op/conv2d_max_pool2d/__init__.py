@@ -10,10 +10,10 @@ when they unpickle a task, because the template is a function of it.
 from . import layout, relation, strategy
 from .attributes import NAME, FusedAttributes
 from .relation import make_call
-from .template import TASK
+from .template import TASK, make_model
 
 relation.register()
 layout.register()
 strategy.register()
 
-__all__ = ["NAME", "TASK", "FusedAttributes", "make_call"]
+__all__ = ["NAME", "TASK", "FusedAttributes", "make_call", "make_model"]

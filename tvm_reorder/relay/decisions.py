@@ -1,0 +1,122 @@
+"""The decision at each site, with all that it rests on: records, the target's model, obstacles."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import tvm
+from tvm import relay
+
+from ..core.checks import Plan
+from ..core.config import ReorderConfig
+from ..core.cpu_model import CpuModel
+from ..core.decision import Action, CostModel, Decision, TimedRecords, choose
+from ..core.measured import MEASURED_TARGET
+from ..core.records import summarise_problems, read_records
+from ..core.refusal import Refusal
+from ..core.workload import SiteWorkload
+from .chains import count_uses
+from .circumstances import read_circumstances
+from .facts import PoolFacts, read_convolution
+from .fusion import find_general_obstacle, find_obstacle
+from .op.conv2d_max_pool2d import make_model
+from .rules import Match
+from .sites import FunctionGraph, op_name
+
+logger = logging.getLogger("tvm_reorder")
+
+
+@dataclass(frozen=True)
+class SiteDecider:
+    """Decides sites of one run.
+
+    Parameters
+    ----------
+    wanted : str
+        ``ReorderConfig.decision``.
+    obstacle : Refusal or None
+        What keeps every site from being fused.
+    records : TimedRecords or None
+        Measured sites.
+    model : CostModel or None
+        Expected times on the target.
+    """
+
+    wanted: str
+    obstacle: Refusal | None
+    records: TimedRecords | None
+    model: CostModel | None
+
+    def decide(
+        self, graph: FunctionGraph, pool: relay.Call, match: Match, plan: Plan
+    ) -> tuple[SiteWorkload, Decision]:
+        """Decide a pool at which `plan` is exact."""
+        steps = match.steps[: plan.moved]
+        joins = op_name(match.pool.data_of(pool)) == "concatenate"
+        is_whole = plan.moved == len(match.steps) and not joins
+        base = steps[-1].source if is_whole else None
+        uses = count_uses(base, steps[-1].region) if is_whole else 0
+        return self._decide(graph, pool, match.pool, base, uses, plan.chain)
+
+    def decide_bare(
+        self, graph: FunctionGraph, pool: relay.Call, facts: PoolFacts
+    ) -> tuple[SiteWorkload, Decision] | None:
+        """Decide a pool with nothing to move; None unless it reads a convolution."""
+        base = facts.data_of(pool)
+        if isinstance(facts.window, Refusal) or read_convolution(base) is None:
+            return None
+        return self._decide(graph, pool, facts, base, 1, ())
+
+    def _decide(self, graph, pool, facts, base, uses, chain):
+        convolution = None if base is None else read_convolution(base)
+        workload = SiteWorkload(facts.window, facts.planes, chain, convolution, facts.dtype)
+        obstacle = self.obstacle
+        if base is not None:
+            obstacle = obstacle or find_obstacle(graph, pool, facts, base, uses)
+        possible = {Action.KEEP}
+        possible |= {Action.EXCHANGE} if chain else set()
+        possible |= {Action.FUSE} if base is not None and obstacle is None else set()
+        note = "" if obstacle is None else f"not fused: {obstacle}"
+        return workload, choose(
+            workload, possible, self.wanted, self.records, self.model, note=note
+        )
+
+
+def make_decider(
+    config: ReorderConfig, context: tvm.transform.PassContext, target: str
+) -> SiteDecider:
+    """The decider for one run.
+
+    Parameters
+    ----------
+    config : ReorderConfig
+        The options.
+    context : tvm.transform.PassContext
+        What is being built under.
+    target : str
+        Kind and architecture, such as ``"llvm x86-64"``.
+
+    Raises
+    ------
+    OSError
+        If there is a file of records and it cannot be read.
+    """
+    return SiteDecider(
+        config.decision,
+        find_general_obstacle(context, target),
+        _load_records(config),
+        make_model() if target == MEASURED_TARGET else None,
+    )
+
+
+def _load_records(config: ReorderConfig) -> TimedRecords | None:
+    if config.records is None:
+        return None
+    now = read_circumstances()
+    records, problems = read_records(
+        config.records, now.target, now.threads, now.tvm_version, now.processor
+    )
+    if problems:
+        logger.warning("%s", summarise_problems(config.records, problems))
+    return records
