@@ -153,7 +153,7 @@ def read_records(
     return Records(records), problems
 
 
-def summarise_problems(path: str | os.PathLike, problems: list[str]) -> str:
+def describe_problems(path: str | os.PathLike, problems: list[str]) -> str:
     """One line for all that `read_records` left out of a file; empty if it left out nothing."""
     if not problems:
         return ""

@@ -13,7 +13,7 @@ from ..core.config import ReorderConfig
 from ..core.cpu_model import CpuModel
 from ..core.decision import Action, CostModel, Decision, TimedRecords, choose
 from ..core.measured import MEASURED_TARGET
-from ..core.records import summarise_problems, read_records
+from ..core.records import describe_problems, read_records
 from ..core.refusal import Refusal
 from ..core.workload import SiteWorkload
 from .chains import count_uses
@@ -118,5 +118,5 @@ def _load_records(config: ReorderConfig) -> TimedRecords | None:
         config.records, now.target, now.threads, now.tvm_version, now.processor
     )
     if problems:
-        logger.warning("%s", summarise_problems(config.records, problems))
+        logger.warning("%s", describe_problems(config.records, problems))
     return records
