@@ -12,7 +12,7 @@ import sys
 from functools import partial
 
 from .cli.errors import UsageError, require_relay
-from .cli.options import add_reorder_options
+from .cli.options import add_reorder_options, reorder_config
 from .cli.output import check_writable, written_beside
 
 
@@ -83,7 +83,7 @@ def reorder_partition(mod, params=None, mod_name: str = "default", **options):
     if options:
         raise TVMCException(
             f"target 'reorder' has the option {next(iter(options))!r} but must have none; "
-            "use --reorder with --reorder-licence and --reorder-any-producer"
+            "use --reorder with --reorder-licence and the like"
         )
     exchanged, report = reorder(mod, params)
     _say_summary(report)
@@ -115,7 +115,7 @@ def _with_pass(drive, args: argparse.Namespace):
         check_writable(args.reorder_report, "--reorder-report")
     except UsageError as error:
         raise TVMCException(str(error)) from error
-    with enabled(licence=args.reorder_licence, any_producer=args.reorder_any_producer) as report:
+    with enabled(reorder_config(args, prefix="reorder_")) as report:
         status = drive(args)
     _say_summary(report)
     _write_report(report, args.reorder_report)
@@ -149,6 +149,8 @@ def _refuse_options_alone(args: argparse.Namespace) -> None:
     given = {
         "--reorder-licence": args.reorder_licence != "equal",
         "--reorder-any-producer": args.reorder_any_producer,
+        "--reorder-decision": args.reorder_decision != "auto",
+        "--reorder-records": args.reorder_records is not None,
         "--reorder-report": args.reorder_report is not None,
     }
     for option, is_given in given.items():

@@ -45,7 +45,7 @@ def test_the_latest_run_is_shown_and_json_has_the_keys():
     site = json.loads(report.to_json())["sites"][0]
     assert set(site) == {
         *("name", "status", "reason", "explanation", "chain", "window"),
-        *("evaluations_before", "evaluations_after"),
+        *("evaluations_before", "evaluations_after", "decision"),
     }
     assert site["status"] == "exchanged" and site["reason"] is None
     assert "4.00x fewer evaluations" in str(report)

@@ -115,7 +115,7 @@ def test_a_finite_value_sent_to_minus_infinity(activation, value, expected):
 
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh", "bias", "elu", "leaky_relu"])
 def test_a_clamp_is_added_only_where_it_is_needed(name):
-    exchanged, _ = tvm_reorder.reorder(conv_net(RISING[name]))
+    exchanged, _ = tvm_reorder.reorder(conv_net(RISING[name]), decision="exchange")
     assert "maximum" not in str(exchanged)
 
 
@@ -124,7 +124,7 @@ def parse(text: str) -> tvm.IRModule:
 
 
 def exchange(mod, **options):
-    config = tvm_reorder.ReorderConfig(**options)
+    config = tvm_reorder.ReorderConfig(decision="exchange", **options)
     return tvm_reorder.ReorderActivations(config).as_pass()(mod)
 
 
@@ -202,7 +202,7 @@ def test_spans_are_kept_and_carry_the_rule():
     span = Span(SourceName("pool_7"), 3, 3, 5, 9)
     pooled = max_pool(relay.nn.relu(conv2d(image())))
     pooled = relay.Call(pooled.op, pooled.args, pooled.attrs, [], span)
-    exchanged, report = tvm_reorder.reorder(module(pooled))
+    exchanged, report = tvm_reorder.reorder(module(pooled), decision="exchange")
     assert report.sites[0].name == "pool_7"
     pool = exchanged["main"].body.args[0]
     assert pool.op.name == "nn.max_pool2d"
@@ -213,8 +213,8 @@ def test_spans_are_kept_and_carry_the_rule():
 
 @pytest.mark.parametrize("name", RISING)
 def test_a_second_run_changes_nothing(name):
-    once, _ = tvm_reorder.reorder(conv_net(RISING[name]))
-    twice, report = tvm_reorder.reorder(once)
+    once, _ = tvm_reorder.reorder(conv_net(RISING[name]), decision="exchange")
+    twice, report = tvm_reorder.reorder(once, decision="exchange")
     tvm.ir.assert_structural_equal(once, twice)
     assert not report.exchanged
 
@@ -222,14 +222,14 @@ def test_a_second_run_changes_nothing(name):
 def test_the_callers_module_stays_as_it_is():
     mod = conv_net(relay.nn.relu)
     copy = tvm.ir.load_json(tvm.ir.save_json(mod))
-    tvm_reorder.reorder(mod)
+    tvm_reorder.reorder(mod, decision="exchange")
     exchange(mod)
     tvm.ir.assert_structural_equal(mod, copy)
 
 
 def test_inspecting_writes_nothing():
     mod = conv_net(relay.nn.relu)
-    same, report = tvm_reorder.reorder(mod, write=False)
+    same, report = tvm_reorder.reorder(mod, write=False, decision="exchange")
     assert report.sites[0].status is Status.EXCHANGEABLE
     assert tvm.ir.structural_equal(exchange(mod, write=False), mod)
     assert "nn.relu" in str(same["main"].body.args[0])
@@ -393,7 +393,7 @@ def test_pools_keep_their_own_verdicts_when_the_order_changes():
     halves = [relay.nn.relu(conv2d(x, in_channels=4, seed=s)) for s in (0, 1)]
     inner = max_pool(relay.concatenate(halves, axis=1))
     outer = max_pool(relay.nn.relu(x) + first_four(relay.nn.global_max_pool2d(relay.abs(inner))))
-    _, report = tvm_reorder.reorder(module(outer), any_producer=True)
+    _, report = tvm_reorder.reorder(module(outer), any_producer=True, decision="exchange")
     verdicts = {site.name: (site.status, site.rule) for site in report.sites}
     assert len(verdicts) == 3
     assert verdicts["max_pool2d_1"] == (Status.EXCHANGED, "ExchangeConcatenate")
@@ -405,6 +405,6 @@ def test_pools_inside_claimed_functions_are_left_alone():
     y = relay.var("y", shape=(1, 4, 8, 8))
     claimed = relay.Function([y], max_pool(relay.nn.relu(y))).with_attr("Composite", "other.pool")
     mod = module(relay.Call(claimed, [conv2d(image())]))
-    exchanged, report = tvm_reorder.reorder(mod)
+    exchanged, report = tvm_reorder.reorder(mod, decision="exchange")
     assert not report.sites
     assert "nn.relu" in str(exchanged).split("nn.max_pool2d")[0]

@@ -75,7 +75,7 @@ def check_network(name: str, opt_level: int) -> None:
     """Sites, results and kernels of one network."""
     mod, params, inputs, count = load(name)
     stock = build(mod, params=params, opt_level=opt_level)
-    with tvm_reorder.enabled(opt_level=0) as report:
+    with tvm_reorder.enabled(opt_level=0, decision="fuse") as report:
         exchanged = build(mod, params=params, opt_level=opt_level)
     assert (len(report.sites), len(report.exchanged)) == NETWORKS[name], str(report)
     assert len(report.sites) == count
@@ -100,5 +100,5 @@ def test_lower_levels(name, opt_level):
 
 def test_vgg19_moves_bias_and_activation():
     mod, params, _, _ = load("vgg19")
-    _, report = tvm_reorder.reorder(mod, params, write=False)
+    _, report = tvm_reorder.reorder(mod, params, write=False, decision="fuse")
     assert [site.chain for site in report.sites] == [("nn.bias_add", "nn.relu")] * 5

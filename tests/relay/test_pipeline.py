@@ -92,7 +92,7 @@ ENTRIES = [
 def test_the_pass_runs_once_in(entry):
     mod = network()
     copy = tvm.ir.load_json(tvm.ir.save_json(mod))
-    with tvm_reorder.enabled() as report:
+    with tvm_reorder.enabled(decision="exchange") as report:
         entry(mod)
     assert len(report.runs) == 1 and len(report.exchanged) == 1
     tvm.ir.assert_structural_equal(mod, copy)
@@ -102,7 +102,7 @@ def test_the_pass_runs_once_in(entry):
 
 def test_tuning_tasks_are_those_of_the_exchanged_network():
     stock = extract_meta_schedule(network())
-    with tvm_reorder.enabled():
+    with tvm_reorder.enabled(decision="exchange"):
         exchanged = extract_meta_schedule(network())
     assert "fused_nn_max_pool2d" in stock
     assert "fused_nn_max_pool2d_add_nn_relu" in exchanged and len(exchanged) <= len(stock)
@@ -111,7 +111,7 @@ def test_tuning_tasks_are_those_of_the_exchanged_network():
 @pytest.mark.parametrize("entry", [build_graph, build_aot, compile_vm], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("opt_level", [1, 2, 3, 4])
 def test_the_users_own_context_inside_the_block(entry, opt_level):
-    with tvm_reorder.enabled() as report:
+    with tvm_reorder.enabled(decision="exchange") as report:
         with tvm.transform.PassContext(opt_level=opt_level):
             entry(network())
     assert len(report.exchanged) == 1
@@ -119,7 +119,7 @@ def test_the_users_own_context_inside_the_block(entry, opt_level):
 
 def test_a_context_made_outside_and_entered_inside():
     context = tvm.transform.PassContext(opt_level=3)
-    with tvm_reorder.enabled() as report, context:
+    with tvm_reorder.enabled(decision="exchange") as report, context:
         build_graph(network())
     assert len(report.exchanged) == 1
     with context:
@@ -130,7 +130,7 @@ def test_a_context_made_outside_and_entered_inside():
 def test_the_block_inside_the_users_context():
     timing = PassTimingInstrument()
     with tvm.transform.PassContext(opt_level=3, instruments=[timing]):
-        with tvm_reorder.enabled() as report:
+        with tvm_reorder.enabled(decision="exchange") as report:
             build_graph(network())
         profile = timing.render()
         build_graph(network())
@@ -140,7 +140,7 @@ def test_the_block_inside_the_users_context():
 def test_the_vm_computes_the_same():
     mod = network()
     (stock,) = run(mod, INPUTS)
-    with tvm_reorder.enabled() as report, tvm.transform.PassContext(opt_level=3):
+    with tvm_reorder.enabled(decision="exchange") as report, tvm.transform.PassContext(opt_level=3):
         machine = VirtualMachine(relay.vm.compile(mod, TARGET), tvm.cpu())
     assert len(report.exchanged) == 1
     np.testing.assert_array_equal(machine.invoke("main", **INPUTS).numpy(), stock)
@@ -151,7 +151,10 @@ def test_the_vm_computes_the_same():
 
 def test_it_runs_after_folding_and_before_alter_op_layout():
     order = OrderInstrument()
-    with tvm_reorder.enabled(), tvm.transform.PassContext(opt_level=3, instruments=[order]):
+    with (
+        tvm_reorder.enabled(decision="exchange"),
+        tvm.transform.PassContext(opt_level=3, instruments=[order]),
+    ):
         build_graph(network())
     names = order.names
     assert names.count(PASS_NAME) == 1
@@ -164,7 +167,7 @@ def test_batch_norm_scales_are_in_the_weights_by_then():
     """What moves past the pool is the bias of the folded batch norm, not its scale."""
     variables = [channels_first([0.5, 1.5, 2, 1])] * 2
     scaled = conv2d(image()) * variables[0] + variables[1]
-    with tvm_reorder.enabled() as report, tvm.transform.PassContext(opt_level=3):
+    with tvm_reorder.enabled(decision="exchange") as report, tvm.transform.PassContext(opt_level=3):
         build_graph(module(max_pool(relay.nn.relu(scaled))))
     assert report.sites[0].chain == ("add", "nn.relu")
 
@@ -173,7 +176,7 @@ def test_it_prints_its_ir_under_its_name(capfd):
     printing = PassPrintingInstrument(
         print_before_pass_names=[], print_after_pass_names=[PASS_NAME]
     )
-    with tvm_reorder.enabled():
+    with tvm_reorder.enabled(decision="exchange"):
         with tvm.transform.PassContext(opt_level=3, instruments=[printing]):
             build_graph(network())
     text = capfd.readouterr()
@@ -182,7 +185,7 @@ def test_it_prints_its_ir_under_its_name(capfd):
 
 
 def test_without_its_anchor_it_runs_before_fusion():
-    with tvm_reorder.enabled() as report:
+    with tvm_reorder.enabled(decision="exchange") as report:
         with tvm.transform.PassContext(opt_level=3, disabled_pass=["FlattenAtrousConv"]):
             build_graph(network())
     assert len(report.runs) == 1 and len(report.exchanged) == 1
@@ -192,7 +195,7 @@ def test_without_its_anchor_it_runs_before_fusion():
 
 
 def test_it_can_be_disabled_by_name():
-    with tvm_reorder.enabled() as report:
+    with tvm_reorder.enabled(decision="exchange") as report:
         with tvm.transform.PassContext(opt_level=3, disabled_pass=[PASS_NAME]):
             build_graph(network())
     assert not report.has_run
@@ -200,7 +203,7 @@ def test_it_can_be_disabled_by_name():
 
 @pytest.mark.parametrize("context_level, own_level", [(0, 1), (1, 1), (2, 3), (0, 0)])
 def test_it_heeds_opt_level(context_level, own_level):
-    with tvm_reorder.enabled(opt_level=own_level) as report:
+    with tvm_reorder.enabled(opt_level=own_level, decision="exchange") as report:
         with tvm.transform.PassContext(opt_level=context_level):
             build_graph(network())
     assert report.has_run == (context_level >= own_level)
@@ -213,14 +216,14 @@ def test_results_are_equal_at_every_level(opt_level):
 
 
 def _everywhere():
-    return tvm_reorder.ReorderConfig(opt_level=0)
+    return tvm_reorder.ReorderConfig(opt_level=0, decision="exchange")
 
 
 def test_blocks_nest_and_the_innermost_counts():
     mod = conv_net(lambda x: relay.nn.relu(x))
-    with tvm_reorder.enabled() as outer:
+    with tvm_reorder.enabled(decision="exchange") as outer:
         build_graph(mod)
-        with tvm_reorder.enabled(write=False) as inner:
+        with tvm_reorder.enabled(write=False, decision="exchange") as inner:
             with tvm.transform.PassContext(opt_level=3):
                 build_graph(mod)
         build_graph(mod)
@@ -231,7 +234,7 @@ def test_blocks_nest_and_the_innermost_counts():
 def test_nothing_stays_behind():
     enter = tvm.ir.transform.PassContext.__enter__
     with pytest.raises(KeyError):
-        with tvm_reorder.enabled():
+        with tvm_reorder.enabled(decision="exchange"):
             assert tvm.ir.transform.PassContext.__enter__ is not enter
             raise KeyError
     assert tvm.ir.transform.PassContext.__enter__ is enter
@@ -254,7 +257,7 @@ def test_threads_do_not_see_each_other():
         if not switch:
             build_graph(network())
             return
-        with tvm_reorder.enabled() as report:
+        with tvm_reorder.enabled(decision="exchange") as report:
             for _ in range(2):
                 build_graph(network())
         reports[name] = report
@@ -270,7 +273,9 @@ def test_threads_do_not_see_each_other():
 
 def test_a_plain_pass_in_ones_own_sequential():
     report = tvm_reorder.Report()
-    reorder = tvm_reorder.ReorderActivations(report=report).as_pass()
+    reorder = tvm_reorder.ReorderActivations(
+        tvm_reorder.ReorderConfig(decision="exchange"), report
+    ).as_pass()
     assert reorder.info.name == PASS_NAME
     sequence = tvm.transform.Sequential([relay.transform.FoldConstant(), reorder])
     with tvm.transform.PassContext(opt_level=3):
@@ -285,8 +290,8 @@ def test_reorder_takes_a_function_and_binds_parameters():
     body = max_pool(relay.nn.relu(conv2d(image())) * scale)
     function = relay.Function(relay.analysis.free_vars(body), body)
     params = {"scale": tvm.nd.array(np.full((4, 1, 1), 2, "float32"))}
-    _, unknown = tvm_reorder.reorder(function)
-    _, known = tvm_reorder.reorder(function, params)
+    _, unknown = tvm_reorder.reorder(function, decision="exchange")
+    _, known = tvm_reorder.reorder(function, params, decision="exchange")
     assert not unknown.exchanged and len(known.exchanged) == 1
 
 
@@ -297,7 +302,7 @@ def test_a_failing_pass_does_not_break_the_build(monkeypatch, caplog):
         raise RuntimeError("planted")
 
     monkeypatch.setattr(passes, "decide", fail)
-    with tvm_reorder.enabled() as report:
+    with tvm_reorder.enabled(decision="exchange") as report:
         (result,) = run(network(), INPUTS)
     (stock,) = run(network(), INPUTS)
     np.testing.assert_array_equal(result, stock)

@@ -57,12 +57,14 @@ def run(args) -> int:
 
 def _compare(args):
     from .inputs import draw_inputs, read_inputs
+    from .known import note_unusable_records
     from .measure import Runner, compare_outputs, summarise, time_alternating
     from .models import load_model
     from .targets import read_target
 
     check_writable(args.json, "--json")
     target = read_target(args.target, must_run_here=True)
+    note_unusable_records(args, target)
     with progress(f"reading {args.model}"):
         model = load_model(args.model, args.input_shapes, args.model_format)
     if args.inputs:

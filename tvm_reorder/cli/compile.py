@@ -35,6 +35,7 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> int:
     """Compile; the exit status is 0."""
+    from .known import note_unusable_records
     from .models import load_model
     from .targets import check_buildable, read_target
 
@@ -44,6 +45,7 @@ def run(args) -> int:
     check_writable(args.json, "--json")
     target = read_target(args.target)
     check_buildable(target)
+    note_unusable_records(args, target)
     with progress(f"reading {args.model}"):
         model = load_model(args.model, args.input_shapes, args.model_format)
     with progress("compiling"):

@@ -6,7 +6,7 @@ import argparse
 import os
 import textwrap
 
-from ..core.config import ReorderConfig
+from ..core.config import DECISIONS, ReorderConfig
 from .errors import UsageError
 
 FORMATS = ("keras", "onnx", "pb", "tflite", "pytorch", "paddle", "relay")
@@ -19,7 +19,9 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see '{self.prog} --help')")
 
 
-def add_command(subparsers, name: str, run, summary: str, examples: str) -> argparse.ArgumentParser:
+def add_command(
+    subparsers, name: str, run, summary: str, examples: str, is_build: bool = True
+) -> argparse.ArgumentParser:
     """A command's parser with the options that all commands have.
 
     Parameters
@@ -34,6 +36,8 @@ def add_command(subparsers, name: str, run, summary: str, examples: str) -> argp
         What it does, in a sentence.
     examples : str
         Command lines for the end of the help text.
+    is_build : bool
+        False leaves out the options that say how to build, and what to do at each site.
     """
     parser = subparsers.add_parser(
         name,
@@ -63,6 +67,13 @@ def add_command(subparsers, name: str, run, summary: str, examples: str) -> argp
         help="format of the file, if its suffix does not tell",
     )
     parser.add_argument(
+        "--json", metavar="FILE", help="also write the result as JSON; '-' is standard output"
+    )
+    parser.add_argument("--verbose", action="store_true", help="show warnings and tracebacks")
+    if not is_build:
+        _add_exactness_options(parser)
+        return parser
+    parser.add_argument(
         "-O",
         "--opt-level",
         type=int,
@@ -70,16 +81,29 @@ def add_command(subparsers, name: str, run, summary: str, examples: str) -> argp
         default=3,
         help="TVM's optimisation level, 0-4 (default: 3)",
     )
-    parser.add_argument(
-        "--json", metavar="FILE", help="also write the result as JSON; '-' is standard output"
-    )
-    parser.add_argument("--verbose", action="store_true", help="show warnings and tracebacks")
     add_reorder_options(parser)
     return parser
 
 
 def add_reorder_options(parser, prefix: str = "") -> None:
-    """The options of the pass itself, ``--licence`` and ``--any-producer``."""
+    """The options of the pass itself: what is exact, and what is done where it is."""
+    _add_exactness_options(parser, prefix)
+    parser.add_argument(
+        f"--{prefix}decision",
+        choices=DECISIONS,
+        default="auto",
+        help="what to do at each site: what is expected to be fastest (auto, the default), or one "
+        "thing wherever it is possible",
+    )
+    parser.add_argument(
+        f"--{prefix}records",
+        type=records_file,
+        metavar="FILE",
+        help="measured sites that 'auto' goes by; 'tvm-reorder tune-sites' makes them",
+    )
+
+
+def _add_exactness_options(parser, prefix: str = "") -> None:
     parser.add_argument(
         f"--{prefix}licence",
         type=licence,
@@ -100,6 +124,20 @@ def licence(text: str) -> str:
         ReorderConfig(licence=text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def records_file(text: str) -> str:
+    """The path of a file that can be read, for argparse's ``type``."""
+    if not os.path.isfile(text):
+        kind = "a folder" if os.path.isdir(text) else "no file"
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is {kind} but must be a file made by 'tvm-reorder tune-sites'"
+        )
+    try:
+        open(text, "rb").close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be read: {error.strerror}") from error
     return text
 
 
@@ -127,6 +165,7 @@ def seed(text: str) -> int:
     return int(text)
 
 
-def reorder_config(args, write: bool = True) -> ReorderConfig:
+def reorder_config(args, write: bool = True, prefix: str = "") -> ReorderConfig:
     """The pass's options out of the parsed arguments."""
-    return ReorderConfig(licence=args.licence, any_producer=args.any_producer, write=write)
+    names = ("licence", "any_producer", "decision", "records")
+    return ReorderConfig(write=write, **{name: getattr(args, prefix + name) for name in names})

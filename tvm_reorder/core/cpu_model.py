@@ -28,6 +28,7 @@ _LAUNCH_MS = 0.004  # starting and joining the threads of a parallel loop
 _SHORT_TILE = 0.25  # register tiles lose this part of a column to their ends
 _FLOAT = 4  # bytes
 
+
 @dataclass(frozen=True)
 class CpuModel:
     """A machine, as far as the model goes.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from .decision import Action
 from .workload import SiteWorkload
 
-_WORKLOAD_KEYS = frozenset(["convolution", "chain", "planes", "dtype", "window"])
+_WORKLOAD_KEYS = frozenset(["convolution", "chain", "planes", "dtype", "source", "window"])
 _LONGEST_MS = 1e9
 _NAMED_LINES = 3  # a warning names so many bad lines and counts the others
 

@@ -84,6 +84,9 @@ class SiteWorkload:
         What the chain reads; None if something else, or steps that stay, stand there.
     dtype : str
         Of the pooled value.
+    source : str
+        The operator below the chain, such as ``"nn.conv2d"``; for a concatenation with the number
+        of channels of each branch.
     """
 
     window: PoolWindow
@@ -91,6 +94,7 @@ class SiteWorkload:
     chain: tuple[str, ...]
     convolution: Convolution | None = None
     dtype: str = "float32"
+    source: str = "nn.conv2d"
 
     @property
     def elements(self) -> int:
@@ -115,6 +119,7 @@ class SiteWorkload:
             "chain": list(self.chain),
             "planes": self.planes,
             "dtype": self.dtype,
+            "source": self.source,
             "window": [
                 {"adaptive": isinstance(axis, AdaptiveAxis), **asdict(axis)}
                 for axis in self.window.axes

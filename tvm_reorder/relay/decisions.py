@@ -10,7 +10,6 @@ from tvm import relay
 
 from ..core.checks import Plan
 from ..core.config import ReorderConfig
-from ..core.cpu_model import CpuModel
 from ..core.decision import Action, CostModel, Decision, TimedRecords, choose
 from ..core.measured import MEASURED_TARGET
 from ..core.records import describe_problems, read_records
@@ -18,7 +17,7 @@ from ..core.refusal import Refusal
 from ..core.workload import SiteWorkload
 from .chains import count_uses
 from .circumstances import read_circumstances
-from .facts import PoolFacts, read_convolution
+from .facts import PoolFacts, read_convolution, read_shape
 from .fusion import find_general_obstacle, find_obstacle
 from .op.conv2d_max_pool2d import make_model
 from .rules import Match
@@ -57,7 +56,8 @@ class SiteDecider:
         is_whole = plan.moved == len(match.steps) and not joins
         base = steps[-1].source if is_whole else None
         uses = count_uses(base, steps[-1].region) if is_whole else 0
-        return self._decide(graph, pool, match.pool, base, uses, plan.chain)
+        source = _describe_source(match.pool.data_of(pool) if joins else steps[-1].source)
+        return self._decide(graph, pool, match.pool, base, uses, plan.chain, source)
 
     def decide_bare(
         self, graph: FunctionGraph, pool: relay.Call, facts: PoolFacts
@@ -66,11 +66,11 @@ class SiteDecider:
         base = facts.data_of(pool)
         if isinstance(facts.window, Refusal) or read_convolution(base) is None:
             return None
-        return self._decide(graph, pool, facts, base, 1, ())
+        return self._decide(graph, pool, facts, base, 1, (), op_name(base))
 
-    def _decide(self, graph, pool, facts, base, uses, chain):
+    def _decide(self, graph, pool, facts, base, uses, chain, source):
         convolution = None if base is None else read_convolution(base)
-        workload = SiteWorkload(facts.window, facts.planes, chain, convolution, facts.dtype)
+        workload = SiteWorkload(facts.window, facts.planes, chain, convolution, facts.dtype, source)
         obstacle = self.obstacle
         if base is not None:
             obstacle = obstacle or find_obstacle(graph, pool, facts, base, uses)
@@ -108,6 +108,14 @@ def make_decider(
         _load_records(config),
         make_model() if target == MEASURED_TARGET else None,
     )
+
+
+def _describe_source(base: relay.Expr) -> str:
+    """The operator that computes a value; of a concatenation also what it joins."""
+    if op_name(base) != "concatenate" or not isinstance(base.args[0], relay.Tuple):
+        return op_name(base)
+    parts = ("x".join(map(str, read_shape(f.checked_type))) for f in base.args[0].fields)
+    return f"concatenate({', '.join(parts)})"
 
 
 def _load_records(config: ReorderConfig) -> TimedRecords | None:

@@ -156,9 +156,7 @@ def read_convolution(call: relay.Expr) -> Convolution | None:
     )
 
 
-def read_fused_attributes(
-    conv: relay.Call, pool: relay.Call, facts: PoolFacts
-) -> FusedAttributes:
+def read_fused_attributes(conv: relay.Call, pool: relay.Call, facts: PoolFacts) -> FusedAttributes:
     """Attributes of the operator that computes a convolution and a max pool over it."""
     filters, _, rows, cols = (int(extent) for extent in conv.args[1].checked_type.shape)
     padding = _sides(pool.attrs.padding)

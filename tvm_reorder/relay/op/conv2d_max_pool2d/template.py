@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 import tvm
 from tvm import autotvm, te
-from tvm.autotvm.task.space import ConfigEntity, FallbackConfigEntity, OtherOptionEntity, SplitEntity
+from tvm.autotvm.task.space import (
+    ConfigEntity,
+    FallbackConfigEntity,
+    OtherOptionEntity,
+    SplitEntity,
+)
 from tvm.target.x86 import get_simd_32bit_lanes
 from tvm.topi.utils import get_const_tuple
 from tvm.topi.x86.conv2d import _get_default_config, _pack_data
@@ -66,9 +69,7 @@ def conv2d_max_pool2d_NCHWc(
         define_space(cfg, data, kernel, attributes)
     if is_plain:
         data, kernel = _blocked(cfg, data, kernel)
-    geometry = make_geometry(
-        get_const_tuple(data.shape), get_const_tuple(kernel.shape), attributes
-    )
+    geometry = make_geometry(get_const_tuple(data.shape), get_const_tuple(kernel.shape), attributes)
     _check_config(cfg, geometry)
     result = compute_NCHWc(data, kernel, geometry, read_tile(cfg))
     if is_plain and not autotvm.GLOBAL_SCOPE.in_tuning:
@@ -138,10 +139,10 @@ def _define(cfg, name: str, candidates: list[list[int]]) -> None:
 
 
 def make_model() -> CpuModel:
-    """The model for the target in scope and the threads that TVM will use."""
-    lanes = get_simd_32bit_lanes() or 4
-    threads = int(os.environ.get("TVM_NUM_THREADS") or tvm.runtime.num_threads())
-    return CpuModel(threads=threads, lanes=lanes)
+    """The model for the target in scope, llvm if there is none, and TVM's number of threads."""
+    with tvm.target.Target.current(allow_none=True) or tvm.target.Target("llvm"):
+        lanes = get_simd_32bit_lanes()
+    return CpuModel(threads=tvm.runtime.num_threads(), lanes=lanes)
 
 
 def find_plain_config(data: te.Tensor, kernel: te.Tensor, attributes: FusedAttributes):
@@ -276,9 +277,7 @@ def _unblocked(result: te.Tensor) -> te.Tensor:
     batch, chunks, height, width, block = get_const_tuple(result.shape)
     return te.compute(
         (batch, chunks * block, height, width),
-        lambda n, c, h, w: result[
-            n, tvm.tir.indexdiv(c, block), h, w, tvm.tir.indexmod(c, block)
-        ],
+        lambda n, c, h, w: result[n, tvm.tir.indexdiv(c, block), h, w, tvm.tir.indexmod(c, block)],
         name="unpack",
         tag=f"injective,{TAG}_unpack",
     )

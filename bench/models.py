@@ -1,0 +1,195 @@
+"""Whole networks, stock against ours: results, kernels, time.
+
+    python -m bench.models [--threads 2] [--batch 1] [--repeat 15] [--tuned-log FILE] [NAME ...]
+
+Both builds of a network run in one process, round by round in turns.  A network's row is saved as
+soon as it is measured and replaces its older one (same network, batch, threads and schedules), so
+runs over some of the networks complete one table.  NAME is one of ``bench.networks.NETWORKS``; all
+that exist at this batch by default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from collections import Counter
+from statistics import median
+
+import numpy as np
+import tvm
+from tvm import relay
+
+import tvm_reorder
+from tvm_reorder.cli.measure import Runner, compare_outputs
+from tvm_reorder.relay.floor_division import mend_floor_division
+
+from .harness import (
+    add_options,
+    merge_rows,
+    read_commit,
+    read_rows,
+    save_results,
+    schedules_of,
+    time_in_turns,
+    use_threads,
+    write_results,
+)
+from .networks import NETWORKS, Network, choose_networks, draw_inputs, load_network
+from .peak import TARGET, measure_peak
+from .ratio import Ratio
+
+STEM = "models"
+KEY = ("network", "batch", "threads", "schedules")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    args = add_options(parser).parse_args()
+    names = choose_networks(args.names, args.batch)
+    use_threads(args.threads)
+    peak = measure_peak(args.threads)
+    rows, failed = read_rows(STEM), []
+    for name in names:
+        try:
+            row = measure_network(name, args.batch, args.repeat, args.tuned_log, args.records)
+        except Exception as error:  # one network must not cost the others their hours
+            failed.append(name)
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            continue
+        rows = merge_rows(rows, [{**row, "threads": args.threads, "peak_gflops": peak}], KEY)
+        save_results(STEM, {"target": TARGET, "rows": rows}, tabulate(rows), peak)
+        print(f"{name}: {_ratio(row)}", file=sys.stderr, flush=True)
+        gc.collect()  # a network holds its weights five times over; the next one needs the room
+    write_results(STEM, {"target": TARGET, "rows": rows}, tabulate(rows), peak)
+    return 1 if failed else 0
+
+
+def measure_network(
+    name: str, batch: int, repeat: int, tuned_log: str | None = None, records: str | None = None
+) -> dict:
+    """Build, compare and time one network.
+
+    Parameters
+    ----------
+    name : str
+        The network.
+    batch : int
+        Its batch.
+    repeat : int
+        Rounds; each gives one figure for either build.
+    tuned_log : str, optional
+        AutoTVM log that both builds take their schedules from.
+    records : str, optional
+        File of measured sites to decide by.
+
+    Returns
+    -------
+    dict
+        The row.
+
+    Raises
+    ------
+    Exception
+        What the pass failed with: TVM's build goes on then, and would be stock against stock.
+    """
+    network = load_network(name, batch)
+    with schedules_of(tuned_log):
+        stock, stock_s = _build(network)
+        with tvm_reorder.enabled(decision="auto", records=records) as report:
+            ours, ours_s = _build(network)
+    if report.errors:
+        raise report.errors[-1]
+    inputs = draw_inputs(network)
+    runners = {"stock": Runner(stock, inputs), "ours": Runner(ours, inputs)}
+    return {
+        "network": name,
+        "batch": batch,
+        "schedules": "default" if tuned_log is None else "tuned",
+        "tuned_log": tuned_log,
+        "records": records,
+        "commit": read_commit(),
+        **_compare(runners["stock"].outputs(), runners["ours"].outputs()),
+        "kernels": {build: runner.kernels for build, runner in runners.items()},
+        "actions": dict(Counter(map(_action, report.sites))),
+        "sites": report.as_dict()["sites"],
+        "build_s": {"stock": stock_s, "ours": ours_s},
+        "time_ms": time_in_turns(runners, repeat),
+    }
+
+
+def _build(network: Network):
+    start = time.perf_counter()
+    with mend_floor_division(), tvm.transform.PassContext(opt_level=3):
+        library = relay.build(network.mod, target=TARGET, params=network.params)
+    return library, time.perf_counter() - start
+
+
+def _compare(stock: list[np.ndarray], ours: list[np.ndarray]) -> dict:
+    """How the outputs differ; `difference` is relative to the largest value of the output."""
+    differences = [compare_outputs(*pair) for pair in zip(ours, stock)]
+    relative = [
+        None if d.max_abs_diff is None else d.max_abs_diff / float(np.abs(output).max())
+        for d, output in zip(differences, stock)
+    ]
+    return {
+        "equal": all(difference.equal for difference in differences),
+        "bit_equal": all(difference.bit_equal for difference in differences),
+        "difference": None if None in relative else max(relative),
+        "distinct_values": min(int(np.unique(output).size) for output in stock),
+    }
+
+
+def _action(site) -> str:
+    return "refused" if site.decision is None else str(site.decision.action)
+
+
+def tabulate(rows: list[dict]) -> list[list[str]]:
+    """Ratios are stock / ours, with the quartiles of the rounds' own ratios."""
+    names = list(NETWORKS)
+    order = {name: index for index, name in enumerate(names)}
+    rows = sorted(
+        rows,
+        key=lambda row: (
+            order.get(row["network"], len(names)),
+            row["batch"],
+            row["threads"],
+            row["schedules"],
+        ),
+    )
+    header = ["network", "batch", "threads", "schedules", "fused", "exchanged", "kept", "refused"]
+    header += ["results", "kernels", "stock ms", "ours ms", "stock / ours (quartiles)"]
+    return [header, *map(_tabulate_row, rows)]
+
+
+def _tabulate_row(row: dict) -> list[str]:
+    actions, kernels, times = row["actions"], row["kernels"], row["time_ms"]
+    return [
+        row["network"],
+        str(row["batch"]),
+        str(row["threads"]),
+        row["schedules"],
+        *(str(actions.get(name, 0)) for name in ("fuse", "exchange", "keep", "refused")),
+        _say_difference(row),
+        f"{kernels['stock']} -> {kernels['ours']}",
+        f"{median(times['stock']):.3f}",
+        f"{median(times['ours']):.3f}",
+        str(_ratio(row)),
+    ]
+
+
+def _say_difference(row: dict) -> str:
+    if row["bit_equal"]:
+        return "bit-equal"
+    if row["equal"]:
+        return "equal"
+    return "DIFFER" if row["difference"] is None else f"differ by {row['difference']:.1e}"
+
+
+def _ratio(row: dict) -> Ratio:
+    return Ratio.of(row["time_ms"]["stock"], row["time_ms"]["ours"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,102 @@
+"""The machine's float32 peak, from a kernel that does nothing but multiply and add.
+
+    python -m bench.peak [--threads 2]
+
+Each thread keeps independent chains of ``x = x * a + b`` in vector registers: enough of them to
+hide the latency of the multiply-add, few enough to stay in registers.  TVM compiles the kernel, so
+no C compiler takes part, and the figure is what TVM's own code generator can reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import numpy as np
+import tvm
+from tvm import te, tir
+
+TARGET = "llvm -mcpu=skylake-avx512"
+LANES = 16  # float32 values of a 512-bit register
+_CHAINS = 16  # latency 4 on two pipes needs 8; 32 registers hold 16, the factor and the summand
+_STEPS = 1_000_000
+_REPEATS = 40
+
+
+def measure_peak(threads: int = 1) -> float:
+    """Peak of `threads` threads together.
+
+    The best of some runs: whatever else the machine does can only make a run slower.
+
+    Parameters
+    ----------
+    threads : int
+        At most as many as TVM's pool has (``TVM_NUM_THREADS``, else TVM's own choice).
+
+    Returns
+    -------
+    float
+        float32 GFLOP/s, a multiply-add counted as two.
+
+    Raises
+    ------
+    ValueError
+        If TVM's pool has fewer threads.
+    """
+    pool = tvm.runtime.num_threads()
+    if not 1 <= threads <= pool:
+        raise ValueError(f"threads is {threads} but must be from 1 to {pool}, TVM's own number")
+    kernel = _compile(threads)
+    # A factor just below 1: no overflow, no denormals, and nothing a compiler could fold.
+    arguments = tvm.nd.array(np.array([0.999, 0.001], "float32"))
+    results = tvm.nd.array(np.zeros(threads * LANES, "float32"))
+    timer = kernel.time_evaluator(kernel.entry_name, tvm.cpu(), number=1, repeat=_REPEATS)
+    operations = 2 * threads * _CHAINS * LANES * _STEPS
+    return operations / min(timer(arguments, results).results) / 1e9
+
+
+def _compile(threads: int) -> tvm.runtime.Module:
+    arguments = te.placeholder((2,), name="arguments")
+    results = te.extern(
+        [(threads * LANES,)],
+        [arguments],
+        lambda inputs, outputs: _chains(inputs[0], outputs[0], threads),
+        name="results",
+        dtype="float32",
+    )
+    return tvm.build(te.create_schedule(results.op), [arguments, results], TARGET)
+
+
+def _chains(arguments, results, threads: int) -> tir.Stmt:
+    builder = tir.ir_builder.create()
+    arguments, results = builder.buffer_ptr(arguments), builder.buffer_ptr(results)
+    factor = tir.Broadcast(arguments[0], LANES)
+    summand = tir.Broadcast(arguments[1], LANES)
+    with builder.for_range(0, threads, kind="parallel", name="thread") as thread:
+        chains = builder.allocate("float32", _CHAINS * LANES, name="chains", scope="local")
+        # Unlike starts: equal chains would be computed once.
+        for index in range(_CHAINS):
+            start = tir.Broadcast(tir.const(1 + index / _CHAINS, "float32"), LANES)
+            chains[tir.Ramp(index * LANES, 1, LANES)] = start
+        with builder.for_range(0, _STEPS, name="step"):
+            for index in range(_CHAINS):
+                chain = tir.Ramp(index * LANES, 1, LANES)
+                chains[chain] = chains[chain] * factor + summand
+        total = tir.Broadcast(tir.const(0, "float32"), LANES)
+        for index in range(_CHAINS):
+            total = total + chains[tir.Ramp(index * LANES, 1, LANES)]
+        results[tir.Ramp(thread * LANES, 1, LANES)] = total
+    return builder.get()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="1 to this many")
+    args = parser.parse_args()
+    os.environ["TVM_NUM_THREADS"] = str(args.threads)  # TVM's own number may be fewer
+    for threads in range(1, args.threads + 1):
+        print(f"{threads} threads: {measure_peak(threads):.1f} GFLOP/s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""Each distinct site of the networks by itself: stock, exchanged, fused, and what auto takes.
+
+    python -m bench.sites [--threads 2] [--batch 1] [--repeat 15] [--tuned-log FILE] [NAME ...]
+
+All builds of a site run in one process, round by round in turns.  Layout transforms at a site's
+borders do not count: inside a network its neighbours share the blocked layout.
+
+Columns
+    stock, exchange, fuse, auto
+        Median milliseconds of the whole site; a dash where that cannot be done there.
+    convolution
+        The lower bound: the same convolution with the same schedule, built without bias,
+        activation and pool, its full-size result stored.
+    saving reached
+        (stock - auto) / (stock - convolution): the part of everything behind the convolution that
+        auto makes go away.  1 means that bias, activation and pool cost nothing any more.  It can
+        be more, because the fused kernel does not store the full-size result.
+    GFLOP/s, of peak
+        The bare convolution's, a multiply-add counted as two, against the measured peak.
+
+NAME is one of ``bench.networks.NETWORKS``.  A site's row is saved as soon as it is measured and
+replaces its older one (same workload, threads and schedules).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+import tvm
+from tvm import relay
+
+import tvm_reorder
+from tvm_reorder.core.config import ReorderConfig
+from tvm_reorder.core.decision import Action
+from tvm_reorder.relay.extract import ExtractedSite, extract_sites
+from tvm_reorder.relay.floor_division import mend_floor_division
+from tvm_reorder.relay.measure_sites import SiteRunner, build_site
+
+from .harness import (
+    add_options,
+    merge_rows,
+    read_commit,
+    read_rows,
+    save_results,
+    schedules_of,
+    time_in_turns,
+    use_threads,
+    write_results,
+)
+from .networks import choose_networks, load_network
+from .peak import TARGET, measure_peak
+from .ratio import Ratio
+
+STEM = "sites"
+KEY = ("key", "threads", "schedules")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    args = add_options(parser).parse_args()
+    names = choose_networks(args.names, args.batch)
+    use_threads(args.threads)
+    peak = measure_peak(args.threads)
+    rows, failed = read_rows(STEM), []
+    for site in find_sites(names, args.batch):
+        try:
+            row = measure(site, args.repeat, args.tuned_log, args.records)
+        except Exception as error:  # one site must not cost the others their hours
+            failed.append(site.name)
+            print(f"{site.name}: {error}", file=sys.stderr, flush=True)
+            continue
+        rows = merge_rows(rows, [{**row, "threads": args.threads, "peak_gflops": peak}], KEY)
+        save_results(STEM, {"target": TARGET, "rows": rows}, tabulate(rows), peak)
+        print(f"{site.name}: {_ratio(row, 'auto')}", file=sys.stderr, flush=True)
+    write_results(STEM, {"target": TARGET, "rows": rows}, tabulate(rows), peak)
+    return 1 if failed else 0
+
+
+def find_sites(names: Iterable[str], batch: int) -> list[ExtractedSite]:
+    """The distinct sites of some networks, each named after all the places it stands in."""
+    found: dict[str, ExtractedSite] = {}
+    for name in names:
+        network = load_network(name, batch)
+        mod, report = tvm_reorder.reorder(
+            network.mod, network.params, target=TARGET, decision="keep", write=False
+        )
+        for site in extract_sites(mod, report):
+            places = tuple(f"{name}/{place}" for place in site.names)
+            known = found.get(site.workload.key)
+            names_so_far = () if known is None else known.names
+            found[site.workload.key] = replace(known or site, names=names_so_far + places)
+    return list(found.values())
+
+
+def measure(
+    site: ExtractedSite, repeat: int, tuned_log: str | None = None, records: str | None = None
+) -> dict:
+    """Build one site in every way and time the builds in turns.
+
+    Parameters
+    ----------
+    site : ExtractedSite
+        The site.
+    repeat : int
+        Rounds; each gives one figure for every build.
+    tuned_log : str, optional
+        AutoTVM log that all builds take their schedules from.
+    records : str, optional
+        File of measured sites for auto to decide by.
+
+    Returns
+    -------
+    dict
+        The row.
+    """
+    with schedules_of(tuned_log):
+        libraries, decision = _build_all(site, records)
+    inputs = _draw_inputs(site.mod)
+    runners = {
+        build: SiteRunner(library, inputs)
+        for build, library in libraries.items()
+        if library is not None
+    }
+    convolution = site.workload.convolution
+    return {
+        "site": site.name,
+        "places": list(site.names),
+        "key": site.workload.key,
+        "workload": site.workload.as_dict(),
+        "what": _describe(site),
+        "multiply_adds": None if convolution is None else convolution.multiply_adds,
+        "schedules": "default" if tuned_log is None else "tuned",
+        "tuned_log": tuned_log,
+        "records": records,
+        "commit": read_commit(),
+        "decision": None if decision is None else _describe_decision(decision),
+        "time_ms": time_in_turns(runners, repeat),
+    }
+
+
+def _build_all(site: ExtractedSite, records: str | None):
+    """The libraries by name, None for what cannot be done at the site, and auto's decision."""
+    target, config = tvm.target.Target(TARGET), ReorderConfig()
+    bare = _only_convolution(site.mod)
+    # Whatever computed the data is cut off, so a site may have any producer here.
+    options = {"decision": "auto", "records": records, "any_producer": True}
+    with tvm_reorder.enabled(**options) as report:
+        auto = _build(site.mod)
+    if report.errors:
+        raise report.errors[-1]
+    libraries = {
+        "stock": _build(site.mod),
+        "exchange": build_site(site.mod, target, config, Action.EXCHANGE),
+        "fuse": build_site(site.mod, target, config, Action.FUSE),
+        "auto": auto,
+        "convolution": None if bare is None else _build(bare),
+    }
+    return libraries, report.sites[0].decision
+
+
+def _build(mod: tvm.IRModule):
+    with mend_floor_division(), tvm.transform.PassContext(opt_level=3):
+        return relay.build(mod, TARGET)
+
+
+def _only_convolution(mod: tvm.IRModule) -> tvm.IRModule | None:
+    """The site cut off behind its convolution; None unless it has exactly one."""
+    found: list[relay.Call] = []
+    relay.analysis.post_order_visit(
+        mod["main"].body, lambda expr: found.append(expr) if _is_convolution(expr) else None
+    )
+    if len(found) != 1:
+        return None
+    function = relay.Function(relay.analysis.free_vars(found[0]), found[0])
+    return relay.transform.InferType()(tvm.IRModule.from_expr(function))
+
+
+def _is_convolution(expr: relay.Expr) -> bool:
+    return isinstance(expr, relay.Call) and expr.op == _CONVOLUTION
+
+
+_CONVOLUTION = relay.op.get("nn.conv2d")
+
+
+def _draw_inputs(mod: tvm.IRModule) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        param.name_hint: rng.standard_normal(
+            [int(size) for size in param.checked_type.shape], dtype="float32"
+        )
+        for param in mod["main"].params
+    }
+
+
+def _describe(site: ExtractedSite) -> str:
+    chain = " > ".join(site.workload.chain)
+    conv = site.workload.convolution
+    if conv is None:
+        return f"{chain}, {site.workload.window}"
+    kernel = "x".join(map(str, conv.kernel))
+    shape = f"{conv.batch}x{conv.in_channels}x{conv.height}x{conv.width}"
+    return f"{shape}, {kernel} conv to {conv.channels}, {chain}, {site.workload.window}"
+
+
+def _describe_decision(decision) -> dict:
+    return {
+        "action": str(decision.action),
+        "basis": decision.basis,
+        "gain": decision.gain,
+        "note": decision.note,
+    }
+
+
+def tabulate(rows: list[dict]) -> list[list[str]]:
+    """Ratios are over stock, with the quartiles of the rounds' own ratios."""
+    header = ["site", "what", "threads", "schedules", "stock ms", "exchange ms", "fuse ms"]
+    header += ["auto ms", "convolution ms", "stock / exchange", "stock / fuse", "stock / auto"]
+    header += ["auto's decision", "saving reached", "GFLOP/s", "of peak"]
+    peaks: dict[int, float] = {}
+    for row in rows:  # whatever else ran during a measurement can only have made it lower
+        peaks[row["threads"]] = max(row["peak_gflops"], peaks.get(row["threads"], 0.0))
+    return [header, *(_tabulate_row(row, peaks[row["threads"]]) for row in rows)]
+
+
+def _tabulate_row(row: dict, peak: float) -> list[str]:
+    builds = ("stock", "exchange", "fuse", "auto", "convolution")
+    times = {build: median(row["time_ms"][build]) for build in builds if build in row["time_ms"]}
+    decision = row["decision"]
+    return [
+        row["site"],
+        row["what"],
+        str(row["threads"]),
+        row["schedules"],
+        *(f"{times[build]:.3f}" if build in times else "-" for build in builds),
+        *(_ratio(row, build) for build in ("exchange", "fuse", "auto")),
+        "-" if decision is None else f"{decision['action']} by {decision['basis']}",
+        *_tabulate_limits(row, times, peak),
+    ]
+
+
+def _tabulate_limits(row: dict, times: dict[str, float], peak: float) -> list[str]:
+    """The share of the saving, GFLOP/s, and the share of the peak."""
+    if "convolution" not in times or row["multiply_adds"] is None:
+        return ["-", "-", "-"]
+    gflops = 2 * row["multiply_adds"] / times["convolution"] / 1e6
+    share = share_of_saving(times["stock"], times["auto"], times["convolution"])
+    return [
+        "-" if share is None else f"{share:.0%}",
+        f"{gflops:.1f}",
+        f"{gflops / peak:.0%}",
+    ]
+
+
+def share_of_saving(stock: float, ours: float, convolution: float) -> float | None:
+    """The part of all time behind the convolution that is saved; None if there is no such time."""
+    return (stock - ours) / (stock - convolution) if stock > convolution else None
+
+
+def _ratio(row: dict, build: str) -> str:
+    times = row["time_ms"]
+    return str(Ratio.of(times["stock"], times[build])) if build in times else "-"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

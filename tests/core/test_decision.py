@@ -1,0 +1,167 @@
+"""Keep, exchange or fuse: what has the say, and how much a rewrite has to gain."""
+
+from statistics import median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tvm_reorder.core.decision import LEAST_GAIN, Action, Decision, choose
+
+from .workloads import workload
+
+KEEP, EXCHANGE, FUSE = Action
+ALL = frozenset(Action)
+SITE = workload()
+
+
+class Table:
+    """Times by action, as records or as a cost model; counts how often it is asked."""
+
+    def __init__(self, **times):
+        self.milliseconds = {Action(name): value for name, value in times.items()}
+        self.asked = 0
+
+    def times(self, site):
+        """As records."""
+        self.asked += 1
+        return {a: [t] for a, t in self.milliseconds.items()} or None
+
+    def estimate(self, site, action):
+        """As a cost model."""
+        self.asked += 1
+        return self.milliseconds.get(action)
+
+
+def test_an_option_overrules_records_and_model():
+    table = Table(keep=9, exchange=1, fuse=1)
+    decision = choose(SITE, ALL, "keep", table, table)
+    assert decision == Decision(KEEP, "option") and table.asked == 0
+
+
+@pytest.mark.parametrize(
+    "wanted, possible, action",
+    [
+        ("fuse", ALL, FUSE),
+        ("fuse", {KEEP, EXCHANGE}, EXCHANGE),
+        ("fuse", {KEEP}, KEEP),
+        ("fuse", set(), KEEP),
+        ("exchange", ALL, EXCHANGE),
+        ("exchange", {KEEP, FUSE}, KEEP),
+        ("keep", set(), KEEP),
+    ],
+)
+def test_what_is_forced_falls_back_to_the_next_weaker_thing(wanted, possible, action):
+    decision = choose(SITE, possible, wanted)
+    assert decision.action is action and decision.basis == "option"
+    assert bool(decision.note) == (wanted != str(action))
+    if decision.note:
+        assert f"{wanted} is not possible" in str(decision)
+
+
+def test_an_unknown_wish_is_refused():
+    with pytest.raises(ValueError, match="nonsense"):
+        choose(SITE, ALL, "nonsense")
+
+
+def test_records_overrule_the_model():
+    model = Table(keep=9, exchange=9, fuse=1)
+    decision = choose(SITE, ALL, "auto", Table(keep=3, exchange=2, fuse=4), model)
+    assert decision == Decision(EXCHANGE, "records", 1.5) and model.asked == 0
+
+
+def test_records_count_by_their_medians():
+    class Samples:
+        def times(self, site):
+            return {KEEP: [2.0, 2.0, 2.0], FUSE: [1.0, 1.0, 99.0], EXCHANGE: [1.5, 1.5, 0.1]}
+
+    decision = choose(SITE, ALL, "auto", Samples())
+    assert decision.action is FUSE and decision.gain == 2.0
+
+
+@pytest.mark.parametrize("records", [None, Table(), Table(exchange=1)])
+def test_the_model_is_asked_where_nothing_usable_was_measured(records):
+    decision = choose(SITE, ALL, "auto", records, Table(keep=2, fuse=1))
+    assert decision == Decision(FUSE, "model", 2.0)
+
+
+NOTHING = [None, Table(), Table(exchange=1, fuse=1)]  # without a time of keep there is no gain
+
+
+@pytest.mark.parametrize("model", NOTHING)
+@pytest.mark.parametrize(
+    "site, possible, action",
+    [
+        (workload(chain=("sigmoid",)), ALL, EXCHANGE),
+        (workload(chain=("sigmoid",)), {KEEP, FUSE}, KEEP),
+        (workload(chain=("nn.relu",)), ALL, KEEP),
+        (workload(chain=()), ALL, KEEP),
+        (workload(chain=("sigmoid",), kernel=1), ALL, KEEP),
+    ],
+)
+def test_without_knowledge_only_what_is_safe_is_done(model, site, possible, action):
+    decision = choose(site, possible, "auto", None, model)
+    assert decision.action is action and decision.gain is None
+    assert decision.basis == "evaluations" and "no record" in str(decision)
+
+
+def test_why_something_better_is_not_possible_is_said():
+    table = Table(keep=2, exchange=1, fuse=0.5)
+    for wanted in ("auto", "fuse"):
+        decision = choose(SITE, {KEEP, EXCHANGE}, wanted, table, note="not fused: grouped")
+        assert decision.action is EXCHANGE and decision.note == "not fused: grouped"
+    assert choose(SITE, ALL, "auto", table, note="unused").note == ""
+    slow = Table(keep=1, exchange=1)
+    assert "; not fused: grouped" in choose(SITE, ALL, "auto", slow, note="not fused: grouped").note
+
+
+@pytest.mark.parametrize("basis", ["records", "model"])
+def test_a_gain_within_noise_is_left_alone(basis):
+    for gain, action in [(LEAST_GAIN - 1e-6, KEEP), (LEAST_GAIN + 1e-6, EXCHANGE), (0.5, KEEP)]:
+        table = Table(keep=gain, exchange=1.0)
+        decision = choose(SITE, ALL, "auto", **{basis: table})
+        assert decision.action is action and decision.basis == basis
+        if action is KEEP:
+            assert decision.gain == 1.0 and f"exchange would give {gain:.2f}x" in decision.note
+
+
+def test_what_is_not_possible_is_not_done_however_fast():
+    table = Table(keep=3, exchange=2, fuse=1)
+    assert choose(SITE, {KEEP, EXCHANGE}, "auto", table).action is EXCHANGE
+    assert choose(SITE, {KEEP}, "auto", table).action is KEEP
+    assert choose(SITE, {EXCHANGE}, "auto", None, table).action is EXCHANGE
+
+
+def test_a_decision_is_one_line():
+    line = str(Decision(FUSE, "records", 1.234, "so"))
+    assert line == "fuse by records, expected 1.23x (so)"
+    assert str(Decision(KEEP, "option")) == "keep by option"
+    assert Decision(KEEP, "option").as_dict()["action"] == "keep"
+
+
+milliseconds = st.floats(1e-3, 1e3)
+samples = st.lists(milliseconds, min_size=1, max_size=3)
+
+
+@given(
+    st.dictionaries(st.sampled_from(list(Action)), samples),
+    st.frozensets(st.sampled_from(list(Action))),
+)
+def test_a_decision_by_records_never_loses(times, possible):
+    class Samples:
+        def times(self, site):
+            return times
+
+    decision = choose(SITE, possible, "auto", Samples())
+    if KEEP not in times:
+        assert decision.basis == "evaluations"
+        return
+    medians = {action: median(values) for action, values in times.items()}
+    assert decision.basis == "records"
+    if decision.action is KEEP:
+        others = [medians[a] for a in possible & medians.keys() if a is not KEEP]
+        assert all(medians[KEEP] / other < LEAST_GAIN for other in others)
+        return
+    assert decision.action in possible
+    assert decision.gain == medians[KEEP] / medians[decision.action] >= LEAST_GAIN
+    assert all(medians[decision.action] <= medians[a] for a in possible & medians.keys())

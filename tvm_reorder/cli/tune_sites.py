@@ -1,0 +1,202 @@
+"""``tvm-reorder tune-sites``: every distinct site built in each way, timed, and recorded."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from .errors import UsageError, first_line
+from .options import add_command, positive, thread_count
+from .output import check_writable, console, note, progress, write_json
+from .steps import Steps
+
+
+def add_parser(subparsers) -> None:
+    """Add the command to the command line."""
+    parser = add_command(
+        subparsers,
+        "tune-sites",
+        run,
+        "Time every distinct max pool of a model kept, exchanged and fused, and record it for "
+        "--records. What FILE has already is not timed again.",
+        """
+        tvm-reorder tune-sites model.onnx -o sites.jsonl
+        tvm-reorder tune-sites vgg16 --target "llvm -mcpu=skylake-avx512" --threads 1 -o sites.jsonl
+        tvm-reorder compile model.onnx --records sites.jsonl -o model.tar
+        """,
+        is_build=False,
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        required=True,
+        help="the records, a line of JSON for each site; new ones are added at the end",
+    )
+    parser.add_argument(
+        "--threads",
+        type=thread_count,
+        metavar="N",
+        help="threads that TVM may use (default: TVM_NUM_THREADS, else TVM's own choice)",
+    )
+    parser.add_argument(
+        "--repeat",
+        type=positive,
+        default=10,
+        metavar="R",
+        help="rounds; each gives one figure for each way (default: 10)",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="time again what FILE has already; the later counts"
+    )
+
+
+def run(args) -> int:
+    """Tune; the exit status is 0 if every site has a record in the end."""
+    from ..relay.circumstances import read_circumstances
+    from .known import read_known
+    from .models import load_model
+    from .targets import read_target
+
+    if args.output == "-":
+        raise UsageError("--output is '-' but must be a file")
+    check_writable(args.output, "--output")
+    check_writable(args.json, "--json")
+    target = read_target(args.target, must_run_here=True)
+    circumstances = read_circumstances(target)
+    with progress(f"reading {args.model}"):
+        model = load_model(args.model, args.input_shapes, args.model_format)
+    sites, pools = _find_sites(model, target, args)
+    known = read_known(args.output, circumstances)
+    pending = [site for site in sites if args.force or known.times(site.workload) is None]
+    if len(pending) < len(sites):
+        note(f"{len(sites) - len(pending)} of {len(sites)} sites are in {args.output} already")
+    failures = _tune(pending, target, circumstances, args)
+    records = read_known(args.output, circumstances, say=False)
+    result = [_describe(site, records) for site in sites]
+    if args.json != "-":
+        _print(result, pools, circumstances)
+    write_json(_as_json(result, args, circumstances), args.json)
+    if failures:
+        raise UsageError(f"{len(failures)} of {len(sites)} sites have no record: {failures[0]}")
+    return 0
+
+
+def _find_sites(model, target, args):
+    """The distinct sites, and how many max pools the model has."""
+    from ..core.config import ReorderConfig
+    from ..relay.extract import extract_sites
+    from ..relay.pipeline import reorder
+
+    config = ReorderConfig(licence=args.licence, any_producer=args.any_producer, write=False)
+    with progress("looking for sites"):
+        prepared, report = reorder(model.mod, model.params, config, target=target)
+        return extract_sites(prepared, report), len(report.sites)
+
+
+def _tune(pending, target, circumstances, args) -> list[str]:
+    """Measure and record; gives a line for each site that cannot be measured."""
+    from ..relay.measure_sites import count_steps
+
+    steps = Steps(len(pending), count_steps(args.repeat))
+    try:
+        with steps:
+            failures = [_tune_site(site, target, circumstances, args, steps) for site in pending]
+    except KeyboardInterrupt:
+        raise UsageError(
+            f"interrupted: {steps.finished} of {len(pending)} sites were added to {args.output}; "
+            "the same command goes on from there"
+        ) from None
+    return [failure for failure in failures if failure]
+
+
+def _tune_site(site, target, circumstances, args, steps) -> str | None:
+    from ..core.config import ReorderConfig
+    from ..core.records import Record, append_record
+    from ..relay.measure_sites import measure_site
+
+    steps.begin(site.name)
+    try:
+        config = ReorderConfig(licence=args.licence)
+        times = measure_site(site, target, config, args.repeat, steps.advance)
+    except Exception as error:  # whatever a compiler raises; the other sites go on
+        return f"{site.name}: {first_line(error)}"
+    record = Record(
+        workload=site.workload.as_dict(),
+        target=circumstances.target,
+        threads=circumstances.threads,
+        tvm=circumstances.tvm_version,
+        processor=circumstances.processor,
+        times_ms=times,
+    )
+    try:
+        append_record(args.output, record)
+    except OSError as error:
+        raise UsageError(f"--output {args.output} cannot be written: {error.strerror}") from error
+    steps.finish(f"{site.name}: {_say_times(times)}")
+    return None
+
+
+def _describe(site, records) -> dict:
+    """What is known of a site now, as JSON values."""
+    from ..core.decision import choose
+
+    times = records.times(site.workload) or {}
+    decision = choose(site.workload, tuple(times), "auto", records)
+    return {
+        "name": site.name,
+        "names": list(site.names),
+        "workload": site.workload.as_dict(),
+        "summary": _summarise_workload(site.workload),
+        "time_ms": {str(action): samples for action, samples in times.items()},
+        "decision": str(decision) if times else None,
+    }
+
+
+def _summarise_workload(workload) -> str:
+    chain = " > ".join(workload.chain) or "no step"
+    conv = workload.convolution
+    if conv is None:
+        return f"{chain}, {workload.window}, {workload.planes} planes"
+    kernel = "x".join(map(str, conv.kernel))
+    return f"{kernel} conv {conv.in_channels} -> {conv.channels}, {chain}, {workload.window}"
+
+
+def _say_times(times) -> str:
+    return ", ".join(f"{action} {median(samples):.3f} ms" for action, samples in times.items())
+
+
+def _print(sites: list[dict], pools: int, circumstances) -> None:
+    from rich.table import Table
+
+    from ..core.decision import Action
+
+    out = console()
+    if not sites:
+        out.print("no max pool in this model" if not pools else _NOTHING_TO_TUNE.format(pools))
+        return
+    columns = ("where", "workload", *(f"{action} ms" for action in Action), "decision")
+    table = Table(*columns, title="sites, median times", title_justify="left")
+    for site in sites:
+        figures = (site["time_ms"].get(str(action)) for action in Action)
+        medians = (f"{median(samples):.3f}" if samples else "-" for samples in figures)
+        table.add_row(site["name"], site["summary"], *medians, site["decision"] or "no record")
+    out.print(table)
+    out.print(
+        f"{len(sites)} distinct of {pools} max pools; "
+        f"target {circumstances.target}, threads {circumstances.threads}"
+    )
+
+
+_NOTHING_TO_TUNE = "none of the {} max pools can be done in another way; inspect says why"
+
+
+def _as_json(sites: list[dict], args, circumstances) -> dict:
+    return {
+        "model": args.model,
+        "records": args.output,
+        "target": circumstances.target,
+        "threads": circumstances.threads,
+        "tvm": circumstances.tvm_version,
+        "processor": circumstances.processor,
+        "sites": [{key: v for key, v in site.items() if key != "summary"} for site in sites],
+    }
