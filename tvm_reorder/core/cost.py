@@ -18,17 +18,20 @@ from .window import PoolWindow
 # ``bench/activations.py`` for llvm with AVX-512.  A step that is not named costs nothing that can
 # be told beside a convolution (add, multiply, maximum, clip).
 EVALUATION_NS: dict[str, float] = {
-    "sigmoid": 1.0,
-    "tanh": 1.6,
-    "fast_tanh": 0.6,
-    "exp": 0.7,
-    "erf": 2.0,
-    "log": 1.0,
-    "softplus": 2.0,
-    "elu": 0.8,
-    "selu": 0.8,
-    "divide": 0.1,
+    "exp": 2.3,
+    "sigmoid": 2.7,
+    "tanh": 5.9,
+    "erf": 10.1,
+    "log": 2.5,
+    "log2": 2.5,
+    "log10": 4.9,
+    "sinh": 4.9,
+    "atan": 11.5,
+    "asinh": 22.6,
     "sqrt": 0.1,
+    "fast_exp": 0.2,
+    "fast_tanh": 0.2,
+    "fast_erf": 0.2,
 }
 _EXPENSIVE_NS = 0.5
 

@@ -7,10 +7,10 @@ What the model knows
     * whole tasks for each thread: seven equal tasks take two threads as long as eight;
     * the cost of an activation, by class.
 
-The rates were fitted to kernels measured on an AMD EPYC with AVX-512 (Zen 4, 3.7 GHz, 1 MiB of L2
-a core); ``bench/sites.py`` shows how well they fit.  Only ratios of estimates are used, so a
-machine that is faster as a whole changes nothing.  A measured record beats the model; see
-``decision.py``.
+The rates were fitted to some 400 fused and stock kernels of 18 layers, measured on an AMD EPYC with
+AVX-512 (Zen 4, 3.7 GHz, 1 MiB of L2 a core, two threads); ``bench/sites.py`` shows how well they
+fit.  Only ratios of estimates are used, so a machine that is faster as a whole changes nothing.  A
+measured record beats the model; see ``decision.py``.
 """
 
 from __future__ import annotations
@@ -21,17 +21,15 @@ from math import prod
 
 from .cost import evaluation_ns
 from .decision import Action
-from .tiles import FusedGeometry, Tile, divisors, make_tiles
+from .tiles import FusedGeometry, Tile, divisors, make_tiles, register_count
 from .workload import Convolution, SiteWorkload
 
-_LAUNCH_MS = 0.004  # starting and joining the threads of a parallel loop
-_SHORT_TILE = 0.25  # register tiles lose this part of a column to their ends
 _FLOAT = 4  # bytes
 
 
 @dataclass(frozen=True)
 class CpuModel:
-    """A machine, as far as the model goes.
+    """A machine, as far as the model goes; all rates are of one thread.
 
     Parameters
     ----------
@@ -40,19 +38,39 @@ class CpuModel:
     lanes : int
         float32 values of a vector register.
     multiply_adds : float
-        Multiply-adds per ns and thread at full rate, for 16 lanes.
+        Multiply-adds per ns at full rate, for 16 lanes.
+    latency : float
+        Multiply-adds that must be under way at once to keep the vector unit busy.
+    window : int
+        Multiply-adds that the processor looks ahead; short sums overlap with the next tile's.
+    short_tile : float
+        Columns' worth of time that a register tile loses to its ends.
+    pad_rate, write_rate, read_rate, weight_rate : float
+        Bytes per ns: copied to pad the data, written, read again by another task, of weights.
+    pool_rate : float
+        Bytes per ns at which TVM's own pool reads.
+    row_rate : float
+        Bytes per ns at which TVM's own convolution reads the rows under one row of its result.
     l2_bytes : int
-        L2 cache of a core.
-    copy_rate, stream_rate : float
-        Bytes per ns and thread: copied to memory or L3, read again from L3.
+        L2 cache of a core; rows that do not fit are read again for each channel block.
+    launch_ms : float
+        Starting and joining the threads of a parallel loop.
     """
 
     threads: int
     lanes: int = 16
-    multiply_adds: float = 58.0
+    multiply_adds: float = 59.2
+    latency: float = 4.0
+    window: int = 256
+    short_tile: float = 0.014
+    pad_rate: float = 28.0
+    write_rate: float = 20.0
+    read_rate: float = 60.0
+    weight_rate: float = 460.0
+    pool_rate: float = 50.0
+    row_rate: float = 100.0
     l2_bytes: int = 1 << 20
-    copy_rate: float = 18.0
-    stream_rate: float = 60.0
+    launch_ms: float = 0.005
 
     def estimate(self, workload: SiteWorkload, action: Action) -> float | None:
         """Milliseconds of a site under an action, None where the model cannot tell."""
@@ -82,24 +100,23 @@ class CpuModel:
         rows, cols = self._task_extent(geometry, tile)
         block = geometry.out_block
         sums = rows * cols * block
-        accumulators = geometry.accumulators(tile, self.lanes)
-        compute = self._compute(sums * taps, accumulators, block)
+        pooled = tile.rows * geometry.pooled[1] * block
         strip_bytes = self._strip_bytes(geometry, tile, rows)
         weight_bytes = taps * block * _FLOAT
-        reread = strip_bytes if strip_bytes + weight_bytes > self.l2_bytes else 0
-        chunk = compute + (weight_bytes + reread) / self.stream_rate
+        chunk = self._compute(sums, taps, geometry.accumulators(tile, self.lanes), block)
+        chunk += weight_bytes / self.weight_rate + pooled * _FLOAT / self.write_rate
+        if strip_bytes + weight_bytes > self.l2_bytes or tile.pad_once:
+            chunk += strip_bytes / self.read_rate
         if not tile.in_registers:
-            pooled = tile.rows * geometry.pooled[1] * block
-            chunk += self._strip_traffic(sums, pooled, geometry)
-        task = chunk * tile.chunks
-        before = 0.0
+            window = prod(axis.kernel for axis in geometry.window.axes)
+            chunk += (sums + window * pooled) * _FLOAT / self.read_rate
+        task, before = chunk * tile.chunks, 0.0
         if geometry.needs_padding(tile) and not tile.pad_once:
-            task += strip_bytes / self.copy_rate
+            task += strip_bytes / self.pad_rate
         elif geometry.needs_padding(tile):
-            before = _LAUNCH_MS + self._shared_copy(_input_bytes(conv))
-        task += _FLOAT * block * tile.chunks * tile.rows * geometry.pooled[1] / self.copy_rate
+            before = self._padding(conv)
         waves = -(-geometry.tasks(tile) // self.threads)
-        return _LAUNCH_MS + before + waves * task * 1e-6
+        return self.launch_ms + before + waves * task * 1e-6
 
     def _keep(self, workload: SiteWorkload) -> float:
         before = self._evaluations(workload.chain, workload.elements)
@@ -108,7 +125,7 @@ class CpuModel:
     def _exchange(self, workload: SiteWorkload) -> float:
         """TVM's pool schedule writes the pooled values once more for what is fused behind it."""
         after = self._evaluations(workload.chain, workload.pooled)
-        again = 3 * self._shared_copy(workload.pooled * _FLOAT)
+        again = 3 * self._written(workload.pooled)
         return self._convolution(workload) + self._pool(workload) + after + again
 
     def _convolution(self, workload: SiteWorkload) -> float:
@@ -118,32 +135,40 @@ class CpuModel:
 
     def _plain_convolution(self, conv: Convolution) -> float:
         """TVM's conv2d_avx_common with its default configuration."""
-        out_block, in_block = default_blocks(conv, self.lanes)
+        out_block, _ = default_blocks(conv, self.lanes)
         height, width = conv.outputs
         columns = max(d for d in divisors(width) if d <= 31)
         row = width * out_block
-        taps = prod(conv.kernel) * conv.in_channels
+        taps = prod(conv.kernel) * conv.in_channels // conv.groups
         accumulators = columns * -(-out_block // self.lanes)
-        compute = self._compute(row * taps, accumulators, out_block)
-        reread = conv.kernel[0] * (width * conv.strides[1]) * conv.in_channels * _FLOAT
-        task = compute + (reread + row * _FLOAT) / self.stream_rate
-        waves = -(-conv.batch * (conv.channels // out_block) * height // self.threads)
-        written = self._shared_copy(row * height * (conv.channels // out_block) * _FLOAT)
-        padding = self._shared_copy(_input_bytes(conv)) + _LAUNCH_MS if any(conv.padding) else 0.0
-        return _LAUNCH_MS + waves * task * 1e-6 + written * conv.batch / 2 + padding
+        rows_read = conv.kernel[0] * width * conv.strides[1] * conv.in_channels * _FLOAT
+        task = self._compute(row, taps, accumulators, out_block) + rows_read / self.row_rate
+        chunks = conv.channels // out_block
+        waves = -(-conv.batch * chunks * height // self.threads)
+        padding = self._padding(conv) if any(conv.padding) else 0.0
+        written = self._written(conv.batch * chunks * row * height)
+        return self.launch_ms + waves * task * 1e-6 + written + padding
 
     def _pool(self, workload: SiteWorkload) -> float:
-        read = workload.elements * _FLOAT / (self.stream_rate * self.threads)
-        return _LAUNCH_MS + read * 1e-6
+        read = workload.elements * _FLOAT / (self.pool_rate * self.threads)
+        return self.launch_ms + read * 1e-6
 
-    def _compute(self, multiply_adds: float, accumulators: int, block: int) -> float:
-        """ns at the rate that a register tile allows."""
-        vectors = -(-block // self.lanes)
-        used = block / (vectors * self.lanes)
-        spills = 1.0 if accumulators < 32 else 0.5
-        latency = min(1.0, accumulators / 8)
-        rate = self.multiply_adds * self.lanes / 16 * used * spills * latency
-        return multiply_adds / rate * (1 + _SHORT_TILE / accumulators)
+    def _padding(self, conv: Convolution) -> float:
+        """Milliseconds to pad the whole input with all threads."""
+        size = conv.batch * conv.in_channels * conv.height * conv.width * _FLOAT
+        return self.launch_ms + size / (self.pad_rate * self.threads) * 1e-6
+
+    def _written(self, elements: int) -> float:
+        """Milliseconds to write values with all threads."""
+        return elements * _FLOAT / (self.write_rate * self.threads) * 1e-6
+
+    def _compute(self, sums: int, taps: int, accumulators: int, block: int) -> float:
+        """ns for sums of so many products each, at the rate that a register tile allows."""
+        used = block / (-(-block // self.lanes) * self.lanes)
+        spills = 1.0 if accumulators < register_count(self.lanes) else 0.5
+        busy = min(1.0, max(accumulators, self.window / taps) / self.latency)
+        rate = self.multiply_adds * self.lanes / 16 * used * spills * busy
+        return sums * taps / rate * (1 + self.short_tile / accumulators)
 
     def _task_extent(self, geometry: FusedGeometry, tile: Tile) -> tuple[int, int]:
         """Convolution rows and columns that a task computes."""
@@ -157,15 +182,6 @@ class CpuModel:
         conv = geometry.convolution
         cols = geometry.data_extent(1, geometry.rounded_conv(tile)[1])
         return geometry.data_extent(0, rows) * cols * conv.in_channels * _FLOAT
-
-    def _strip_traffic(self, sums: int, pooled: int, geometry: FusedGeometry) -> float:
-        """ns to write a strip and to read every window from it."""
-        window = prod(axis.kernel for axis in geometry.window.axes)
-        return (sums + window * pooled) * _FLOAT / self.stream_rate
-
-    def _shared_copy(self, size: float) -> float:
-        """Milliseconds to copy bytes with all threads."""
-        return size / (self.copy_rate * self.threads) * 1e-6
 
     def _evaluations(self, chain: Iterable[str], count: int) -> float:
         return evaluation_ns(chain) * count / self.threads * 1e-6
@@ -183,7 +199,3 @@ def default_geometry(workload: SiteWorkload, lanes: int) -> FusedGeometry:
     conv = workload.convolution
     out_block, in_block = default_blocks(conv, lanes)
     return FusedGeometry(conv, workload.window, in_block, out_block)
-
-
-def _input_bytes(conv: Convolution) -> int:
-    return conv.batch * conv.in_channels * conv.height * conv.width * _FLOAT
