@@ -8,15 +8,14 @@ borders do not count: inside a network its neighbours share the blocked layout.
 Columns
     stock, exchange, fuse, auto
         Median milliseconds of the whole site; a dash where that cannot be done there.
-    convolution
-        The lower bound: the same convolution with the same schedule, built without bias,
-        activation and pool, its full-size result stored.
+    ideal
+        What cannot be beaten: the convolution's multiply-adds at the measured float32 peak, then
+        bias and activation on the pooled values alone, at their measured cost (``core/cost.py``).
+        No byte read or written counts.
     saving reached
-        (stock - auto) / (stock - convolution): the part of everything behind the convolution that
-        auto makes go away.  1 means that bias, activation and pool cost nothing any more.  It can
-        be more, because the fused kernel does not store the full-size result.
+        (stock - auto) / (stock - ideal): the part of the theoretical saving that auto reaches.
     GFLOP/s, of peak
-        The bare convolution's, a multiply-add counted as two, against the measured peak.
+        Of auto's kernels, a multiply-add counted as two, everything else they do included.
 
 NAME is one of ``bench.networks.NETWORKS``.  A site's row is saved as soon as it is measured and
 replaces its older one (same workload, threads and schedules).
@@ -36,6 +35,7 @@ from tvm import relay
 
 import tvm_reorder
 from tvm_reorder.core.config import ReorderConfig
+from tvm_reorder.core.cost import evaluation_ns
 from tvm_reorder.core.decision import Action
 from tvm_reorder.relay.extract import ExtractedSite, extract_sites
 from tvm_reorder.relay.floor_division import mend_floor_division
@@ -134,6 +134,7 @@ def measure(
         "workload": site.workload.as_dict(),
         "what": _describe(site),
         "multiply_adds": None if convolution is None else convolution.multiply_adds,
+        "evaluations_ns": evaluation_ns(site.workload.chain) * site.workload.pooled,
         "schedules": "default" if tuned_log is None else "tuned",
         "tuned_log": tuned_log,
         "records": records,
@@ -146,7 +147,6 @@ def measure(
 def _build_all(site: ExtractedSite, records: str | None):
     """The libraries by name, None for what cannot be done at the site, and auto's decision."""
     target, config = tvm.target.Target(TARGET), ReorderConfig()
-    bare = _only_convolution(site.mod)
     # Whatever computed the data is cut off, so a site may have any producer here.
     options = {"decision": "auto", "records": records, "any_producer": True}
     with tvm_reorder.enabled(**options) as report:
@@ -158,7 +158,6 @@ def _build_all(site: ExtractedSite, records: str | None):
         "exchange": build_site(site.mod, target, config, Action.EXCHANGE),
         "fuse": build_site(site.mod, target, config, Action.FUSE),
         "auto": auto,
-        "convolution": None if bare is None else _build(bare),
     }
     return libraries, report.sites[0].decision
 
@@ -166,25 +165,6 @@ def _build_all(site: ExtractedSite, records: str | None):
 def _build(mod: tvm.IRModule):
     with mend_floor_division(), tvm.transform.PassContext(opt_level=3):
         return relay.build(mod, TARGET)
-
-
-def _only_convolution(mod: tvm.IRModule) -> tvm.IRModule | None:
-    """The site cut off behind its convolution; None unless it has exactly one."""
-    found: list[relay.Call] = []
-    relay.analysis.post_order_visit(
-        mod["main"].body, lambda expr: found.append(expr) if _is_convolution(expr) else None
-    )
-    if len(found) != 1:
-        return None
-    function = relay.Function(relay.analysis.free_vars(found[0]), found[0])
-    return relay.transform.InferType()(tvm.IRModule.from_expr(function))
-
-
-def _is_convolution(expr: relay.Expr) -> bool:
-    return isinstance(expr, relay.Call) and expr.op == _CONVOLUTION
-
-
-_CONVOLUTION = relay.op.get("nn.conv2d")
 
 
 def _draw_inputs(mod: tvm.IRModule) -> dict[str, np.ndarray]:
@@ -219,7 +199,7 @@ def _describe_decision(decision) -> dict:
 def tabulate(rows: list[dict]) -> list[list[str]]:
     """Ratios are over stock, with the quartiles of the rounds' own ratios."""
     header = ["site", "what", "threads", "schedules", "stock ms", "exchange ms", "fuse ms"]
-    header += ["auto ms", "convolution ms", "stock / exchange", "stock / fuse", "stock / auto"]
+    header += ["auto ms", "ideal ms", "stock / exchange", "stock / fuse", "stock / auto"]
     header += ["auto's decision", "saving reached", "GFLOP/s", "of peak"]
     peaks: dict[int, float] = {}
     for row in rows:  # whatever else ran during a measurement can only have made it lower
@@ -228,37 +208,31 @@ def tabulate(rows: list[dict]) -> list[list[str]]:
 
 
 def _tabulate_row(row: dict, peak: float) -> list[str]:
-    builds = ("stock", "exchange", "fuse", "auto", "convolution")
+    builds = ("stock", "exchange", "fuse", "auto")
     times = {build: median(row["time_ms"][build]) for build in builds if build in row["time_ms"]}
-    decision = row["decision"]
+    decision, ideal = row["decision"], ideal_ms(row, peak)
+    share = None if ideal is None else (times["stock"] - times["auto"]) / (times["stock"] - ideal)
+    gflops = None if ideal is None else 2 * row["multiply_adds"] / times["auto"] / 1e6
     return [
         row["site"],
         row["what"],
         str(row["threads"]),
         row["schedules"],
         *(f"{times[build]:.3f}" if build in times else "-" for build in builds),
+        "-" if ideal is None else f"{ideal:.3f}",
         *(_ratio(row, build) for build in ("exchange", "fuse", "auto")),
         "-" if decision is None else f"{decision['action']} by {decision['basis']}",
-        *_tabulate_limits(row, times, peak),
-    ]
-
-
-def _tabulate_limits(row: dict, times: dict[str, float], peak: float) -> list[str]:
-    """The share of the saving, GFLOP/s, and the share of the peak."""
-    if "convolution" not in times or row["multiply_adds"] is None:
-        return ["-", "-", "-"]
-    gflops = 2 * row["multiply_adds"] / times["convolution"] / 1e6
-    share = share_of_saving(times["stock"], times["auto"], times["convolution"])
-    return [
         "-" if share is None else f"{share:.0%}",
-        f"{gflops:.1f}",
-        f"{gflops / peak:.0%}",
+        "-" if gflops is None else f"{gflops:.1f}",
+        "-" if gflops is None else f"{gflops / peak:.0%}",
     ]
 
 
-def share_of_saving(stock: float, ours: float, convolution: float) -> float | None:
-    """The part of all time behind the convolution that is saved; None if there is no such time."""
-    return (stock - ours) / (stock - convolution) if stock > convolution else None
+def ideal_ms(row: dict, peak: float) -> float | None:
+    """Milliseconds that no kernel can beat at `peak` GFLOP/s; None without one convolution."""
+    if row["multiply_adds"] is None:
+        return None
+    return 2 * row["multiply_adds"] / peak / 1e6 + row["evaluations_ns"] / row["threads"] / 1e6
 
 
 def _ratio(row: dict, build: str) -> str:

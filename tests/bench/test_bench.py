@@ -136,10 +136,11 @@ def test_tuning_goes_on_behind_a_cut_line(tmp_path):
 
 
 def test_share_of_the_saving():
-    from bench.sites import share_of_saving
+    from bench.sites import ideal_ms
 
-    assert share_of_saving(stock=10.0, ours=8.0, convolution=6.0) == 0.5
-    assert share_of_saving(stock=6.0, ours=6.0, convolution=6.0) is None
+    row = {"multiply_adds": 10**9, "evaluations_ns": 4e6, "threads": 2}
+    assert ideal_ms(row, peak=200.0) == 10.0 + 2.0
+    assert ideal_ms({"multiply_adds": None}, peak=200.0) is None
 
 
 def test_networks_need_no_tuned_log():

@@ -21,7 +21,7 @@ def test_json_has_the_promised_keys(model, tmp_path, capsys):
     result = json.loads(capsys.readouterr().out)
     assert KEYS <= set(result)
     assert SITE_KEYS <= set(result["sites"][0])
-    assert result["sites"][0]["status"] == "exchanged"
+    assert result["sites"][0]["status"] == "fused"
     output = {"name": "output_0", "bit_equal": True, "equal": True}
     assert result["outputs"] == [output | {"max_abs_diff": 0.0, "max_ulp": 0}]
     assert result["equal"] is True

@@ -11,7 +11,7 @@ def test_table_names_chain_window_verdict(model, capsys):
     assert main(["inspect", model]) == 0
     out = capsys.readouterr().out
     assert "sigmoid" in out and "2x2/2x2 on 8x8 -> 4x4" in out and "512 -> 128" in out
-    assert "1 of 1 max pools can be exchanged" in out
+    assert "1 max pool: 1 fusable" in out
 
 
 def test_average_pools_are_listed_apart(tmp_path, capsys):
@@ -24,7 +24,7 @@ def test_average_pools_are_listed_apart(tmp_path, capsys):
 def test_json_to_standard_output_comes_alone(model, capsys):
     assert main(["inspect", model, "--json", "-"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["sites"][0]["status"] == "exchangeable"
+    assert found["sites"][0]["status"] == "fusable"
     assert found["other_pools"] == []
 
 
@@ -33,7 +33,7 @@ def test_json_to_a_file(model, tmp_path, capsys):
     assert main(["inspect", model, "--json", str(path)]) == 0
     assert json.loads(path.read_text())["model"] == model
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.json"]
-    assert "max pools" in capsys.readouterr().out
+    assert "1 max pool: " in capsys.readouterr().out
 
 
 def test_dynamic_shape_with_input_shapes(tmp_path, capsys):

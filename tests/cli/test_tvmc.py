@@ -28,8 +28,8 @@ def compiled(model, tmp_path, capsys):
 def test_the_package_equals_the_stock_one_under_plain_tvmc(compiled, tmp_path):
     report = tmp_path / "report.json"
     ours, said = compiled("--reorder", "--reorder-report", str(report))
-    assert "1 of 1 max pools exchanged" in said.err
-    assert json.loads(report.read_text())["sites"][0]["status"] == "exchanged"
+    assert "1 max pool: 1 fused" in said.err
+    assert json.loads(report.read_text())["sites"][0]["status"] == "fused"
     stock, said = compiled(name="stock.tar")
     assert "tvm_reorder" not in said.err
     data = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype("float32")
@@ -58,7 +58,7 @@ def test_disabled_pass(compiled):
 
 
 def test_composite_target(compiled):
-    assert "1 of 1 max pools exchanged" in compiled(target="reorder, llvm")[1].err
+    assert "1 max pool: 1 fused" in compiled(target="reorder, llvm")[1].err
 
 
 def test_composite_target_takes_no_options(model, tmp_path, capsys):
@@ -73,7 +73,7 @@ def test_tune(model, tmp_path, capsys, options):
     trials = ["--tuner", "random", "--trials", "2", "--number", "1", "-o", str(log)]
     assert tvmc.main(["tune", model, *options, *trials]) == 0
     assert len(log.read_text().splitlines()) == 2
-    assert "1 of 1 max pools exchanged" in capsys.readouterr().err
+    assert "1 max pool: 1 fused" in capsys.readouterr().err
 
 
 def test_run_says_that_a_package_is_finished(compiled, capsys):

@@ -27,7 +27,7 @@ class Table:
         self.asked += 1
         return {a: [t] for a, t in self.milliseconds.items()} or None
 
-    def estimate(self, site, action):
+    def estimate(self, site, action, kernel_ms=None):
         """As a cost model."""
         self.asked += 1
         return self.milliseconds.get(action)
@@ -165,3 +165,25 @@ def test_a_decision_by_records_never_loses(times, possible):
     assert decision.action in possible
     assert decision.gain == medians[KEEP] / medians[decision.action] >= LEAST_GAIN
     assert all(medians[decision.action] <= medians[a] for a in possible & medians.keys())
+
+
+class _Tuned(Table):
+    """A model that says what it was given."""
+
+    def estimate(self, site, action, kernel_ms=None):
+        return super().estimate(site, action) if kernel_ms is None else kernel_ms
+
+
+def test_tuned_kernels_count_before_the_model():
+    model = _Tuned(keep=1.0, fuse=0.5)
+    decision = choose(SITE, ALL, "auto", None, model, tuned=(1.0, 2.0))
+    assert decision.action is KEEP and decision.basis == "tuning log"
+    decision = choose(SITE, ALL, "auto", None, model, tuned=(2.0, 1.0))
+    assert decision.action is FUSE and decision.basis == "tuning log" and decision.gain == 2.0
+
+
+@pytest.mark.parametrize("gain, action", [(1.04, "keep"), (1.06, "fuse")])
+def test_an_untuned_operator_must_promise_more_than_a_tuned_convolution(gain, action):
+    model = Table(keep=gain, fuse=1.0)
+    decision = choose(SITE, ALL, "auto", None, model, tuned=(1.0, None))
+    assert str(decision.action) == action and decision.basis == "model"

@@ -36,7 +36,7 @@ def run(args) -> int:
     with progress("inspecting"):
         found = _inspect(model, target, args).as_dict()
     if args.json != "-":
-        print_sites(found, "can be exchanged")
+        print_sites(found)
     write_json({"model": args.model, "target": args.target, **found}, args.json)
     return 0
 

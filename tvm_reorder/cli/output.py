@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ..core.report import count_statuses
 from .errors import UsageError
 
 _PIPE_WIDTH = 200  # a pipe has no width; rich would cut its tables to 80 columns
@@ -92,23 +93,18 @@ def write_json(value: dict, path: str | None) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def print_sites(report: dict, outcome: str = "exchanged") -> None:
+def print_sites(report: dict) -> None:
     """The table of max pools, and the other pools below it.
 
     Parameters
     ----------
     report : dict
         What ``Report.as_dict`` gives.
-    outcome : str
-        What the pools that are not refused are.
     """
     out = console()
-    if not report["sites"]:
-        out.print("no max pool in this model")
-    else:
+    if report["sites"]:
         out.print(_sites_table(report["sites"]))
-        exchanged = sum(site["status"] != "refused" for site in report["sites"])
-        out.print(f"{exchanged} of {len(report['sites'])} max pools {outcome}")
+    out.print(count_statuses([site["status"] for site in report["sites"]]))
     if report["other_pools"]:
         table = Table("where", "window", "why it stays", title="other pools", title_justify="left")
         for site in report["other_pools"]:

@@ -72,17 +72,27 @@ class CpuModel:
     l2_bytes: int = 1 << 20
     launch_ms: float = 0.005
 
-    def estimate(self, workload: SiteWorkload, action: Action) -> float | None:
-        """Milliseconds of a site under an action, None where the model cannot tell."""
+    def estimate(
+        self, workload: SiteWorkload, action: Action, kernel_ms: float | None = None
+    ) -> float | None:
+        """Milliseconds of a site under an action, None where the model cannot tell.
+
+        Parameters
+        ----------
+        workload : SiteWorkload
+            The site.
+        action : Action
+            What is done there.
+        kernel_ms : float, optional
+            The convolution, or the fused operator, if it was measured.
+        """
         if workload.dtype != "float32":
             return None
-        if action is Action.KEEP:
-            return self._keep(workload)
-        if action is Action.EXCHANGE:
-            return self._exchange(workload)
+        if action is not Action.FUSE:
+            return self._unfused(workload, action, kernel_ms)
         geometry = default_geometry(workload, self.lanes)
         evaluations = self._evaluations(workload.chain, workload.pooled)
-        return self.fused(geometry, self.best_tile(geometry)) + evaluations
+        return (kernel_ms or self.fused(geometry, self.best_tile(geometry))) + evaluations
 
     def best_tile(self, geometry: FusedGeometry) -> Tile:
         """The tile with the least expected time."""
@@ -118,15 +128,13 @@ class CpuModel:
         waves = -(-geometry.tasks(tile) // self.threads)
         return self.launch_ms + before + waves * task * 1e-6
 
-    def _keep(self, workload: SiteWorkload) -> float:
-        before = self._evaluations(workload.chain, workload.elements)
-        return self._convolution(workload) + before + self._pool(workload)
-
-    def _exchange(self, workload: SiteWorkload) -> float:
-        """TVM's pool schedule writes the pooled values once more for what is fused behind it."""
-        after = self._evaluations(workload.chain, workload.pooled)
+    def _unfused(self, workload: SiteWorkload, action: Action, kernel_ms: float | None) -> float:
+        """Behind the pool, TVM writes the pooled values once more."""
+        time = (kernel_ms or self._convolution(workload)) + self._pool(workload)
+        if action is Action.KEEP:
+            return time + self._evaluations(workload.chain, workload.elements)
         again = 3 * self._written(workload.pooled)
-        return self._convolution(workload) + self._pool(workload) + after + again
+        return time + again + self._evaluations(workload.chain, workload.pooled)
 
     def _convolution(self, workload: SiteWorkload) -> float:
         """Nothing if the site begins behind its convolutions: the difference is what counts."""

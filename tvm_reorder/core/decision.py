@@ -3,8 +3,10 @@
 Order of authority
     1. What the user asked for (``ReorderConfig.decision``).
     2. A measured record of the same workload, target, threads and TVM version.
-    3. The target's cost model.
-    4. Nothing is known of the target: *exchange* where an expensive activation runs on at most
+    3. Tuning logs: AutoTVM's best times of the convolution alone and of the fused operator.
+    4. The target's cost model; of a convolution that has been tuned it knows less, so it must
+       expect more.
+    5. Nothing is known of the target: *exchange* where an expensive activation runs on at most
        half of the values, else *keep*.  A guess that can lose is never made.
 """
 
@@ -22,6 +24,8 @@ from .workload import SiteWorkload
 # A rewrite has to be expected to gain this much of the site's own time, or it is not made: less
 # than that cannot be told from noise, and keeping is never slower.
 LEAST_GAIN = 1.01
+# The same where the convolution alone was tuned and the fused operator was not.
+LEAST_GAIN_UNTUNED = 1.05
 
 
 class Action(str, Enum):
@@ -44,7 +48,7 @@ class Decision:
     action : Action
         What is done.
     basis : str
-        ``"option"``, ``"records"``, ``"model"`` or ``"evaluations"``.
+        ``"option"``, ``"records"``, ``"tuning log"``, ``"model"`` or ``"evaluations"``.
     gain : float or None
         Expected time of the site as it is over the time after the rewrite, 1 for *keep*; None
         where nothing is known.
@@ -70,8 +74,13 @@ class Decision:
 class CostModel(Protocol):
     """Expected time of a site."""
 
-    def estimate(self, workload: SiteWorkload, action: Action) -> float | None:
-        """Milliseconds, or None where the model cannot tell."""
+    def estimate(
+        self, workload: SiteWorkload, action: Action, kernel_ms: float | None = None
+    ) -> float | None:
+        """Milliseconds, or None where the model cannot tell.
+
+        `kernel_ms` is the time of the convolution, or of the fused operator, if it was measured.
+        """
 
 
 class TimedRecords(Protocol):
@@ -88,6 +97,7 @@ def choose(
     records: TimedRecords | None = None,
     model: CostModel | None = None,
     note: str = "",
+    tuned: tuple[float | None, float | None] = (None, None),
 ) -> Decision:
     """Decide one site at which the exchange is exact.
 
@@ -104,19 +114,29 @@ def choose(
         What to rest on.
     note : str
         Why something is not possible, where that needs saying.
+    tuned : pair of float or None
+        Milliseconds of the convolution alone and of the fused operator in a tuning log.
     """
     if wanted != "auto":
         return _forced(Action(wanted), possible, note)
     measured = records.times(workload) if records else None
     if measured and Action.KEEP in measured:
         return _fastest({a: median(t) for a, t in measured.items()}, possible, "records", note)
-    if model is not None:
-        times = {action: model.estimate(workload, action) for action in possible}
-        times = {action: time for action, time in times.items() if time is not None}
-        keep = model.estimate(workload, Action.KEEP)
-        if keep is not None and times:
-            return _fastest({Action.KEEP: keep, **times}, possible, "model", note)
+    times = {} if model is None else _estimate(workload, possible, model, tuned)
+    if Action.KEEP in times and None not in tuned:
+        return _fastest(times, possible, "tuning log", note)
+    if Action.KEEP in times:
+        least = LEAST_GAIN if tuned[0] is None else LEAST_GAIN_UNTUNED
+        return _fastest(times, possible, "model", note, least)
     return _by_evaluations(workload, possible)
+
+
+def _estimate(workload, possible, model: CostModel, tuned) -> dict[Action, float]:
+    """What the model expects, on top of tuned kernels if both of them are."""
+    plain, fused = tuned if None not in tuned else (None, None)
+    measured = {Action.KEEP: plain, Action.EXCHANGE: plain, Action.FUSE: fused}
+    times = {a: model.estimate(workload, a, measured[a]) for a in {Action.KEEP, *possible}}
+    return {action: time for action, time in times.items() if time is not None}
 
 
 def _by_evaluations(workload: SiteWorkload, possible: Collection[Action]) -> Decision:
@@ -137,7 +157,11 @@ def _forced(wanted: Action, possible: Collection[Action], note: str) -> Decision
 
 
 def _fastest(
-    times: Mapping[Action, float], possible: Collection[Action], basis: str, note: str
+    times: Mapping[Action, float],
+    possible: Collection[Action],
+    basis: str,
+    note: str,
+    least: float = LEAST_GAIN,
 ) -> Decision:
     keep = times[Action.KEEP]
     candidates = {a: t for a, t in times.items() if a in possible and a is not Action.KEEP}
@@ -145,7 +169,7 @@ def _fastest(
         return Decision(Action.KEEP, basis, 1.0, note)
     best = min(candidates, key=candidates.get)
     gain = keep / candidates[best]
-    if gain < LEAST_GAIN:
+    if gain < least:
         would = f"{best} would give {gain:.2f}x"
         return Decision(Action.KEEP, basis, 1.0, f"{would}; {note}" if note else would)
     return Decision(best, basis, gain, "" if best is Action.FUSE else note)

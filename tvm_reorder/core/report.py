@@ -74,7 +74,8 @@ class Site:
         parts = [] if self.decision is None else [str(self.decision)]
         if self.evaluations_after:
             saved = self.evaluations_before / self.evaluations_after
-            parts.append(f"{self.rule}: {saved:.2f}x fewer evaluations")
+            would = " would need" if self.status is Status.KEPT else ":"
+            parts.append(f"{self.rule}{would} {saved:.2f}x fewer evaluations")
         if self.refusal:
             parts.append(f"the next step stays: {self.refusal}")
         return "; ".join(parts)
@@ -200,4 +201,5 @@ def count_statuses(statuses: list[str]) -> str:
         for status in sorted(Status, reverse=True)
         if str(status) in statuses
     ]
-    return f"{len(statuses)} max pools: " + ", ".join(counts)
+    noun = "max pool" if len(statuses) == 1 else "max pools"
+    return f"{len(statuses)} {noun}: " + ", ".join(counts)

@@ -17,9 +17,9 @@ from ..core.refusal import Refusal
 from ..core.workload import SiteWorkload
 from .chains import count_uses
 from .circumstances import read_circumstances
-from .facts import PoolFacts, read_convolution, read_shape
+from .facts import PoolFacts, read_convolution, read_fused_attributes, read_shape
 from .fusion import find_general_obstacle, find_obstacle
-from .op.conv2d_max_pool2d import make_model
+from .op.conv2d_max_pool2d import FusedAttributes, make_model, read_tuned_times
 from .rules import Match
 from .sites import FunctionGraph, op_name
 
@@ -78,8 +78,11 @@ class SiteDecider:
         possible |= {Action.EXCHANGE} if chain else set()
         possible |= {Action.FUSE} if base is not None and obstacle is None else set()
         note = "" if obstacle is None else f"not fused: {obstacle}"
+        tuned = (None, None)
+        if Action.FUSE in possible and self.model is not None:
+            tuned = read_tuned(base, read_fused_attributes(base, pool, facts))
         return workload, choose(
-            workload, possible, self.wanted, self.records, self.model, note=note
+            workload, possible, self.wanted, self.records, self.model, note, tuned
         )
 
 
@@ -108,6 +111,15 @@ def make_decider(
         _load_records(config),
         make_model() if target == MEASURED_TARGET else None,
     )
+
+
+def read_tuned(conv: relay.Call, attributes: FusedAttributes) -> tuple[float | None, float | None]:
+    """Times of the convolution and of the fused operator in AutoTVM's log in scope, ms."""
+    if tvm.target.Target.current(allow_none=True) is None:
+        return None, None
+    data, kernel = (read_shape(argument.checked_type) for argument in conv.args)
+    times = read_tuned_times(data, kernel, attributes)
+    return times.plain, times.fused
 
 
 def _describe_source(base: relay.Expr) -> str:

@@ -10,10 +10,20 @@ when they unpickle a task, because the template is a function of it.
 from . import layout, relation, strategy
 from .attributes import NAME, FusedAttributes
 from .relation import make_call
-from .template import TASK, make_model
+from .seeding import seed_task
+from .template import make_model
+from .tuned import TASK, read_tuned_times
 
 relation.register()
 layout.register()
 strategy.register()
 
-__all__ = ["NAME", "TASK", "FusedAttributes", "make_call", "make_model"]
+__all__ = [
+    "NAME",
+    "TASK",
+    "FusedAttributes",
+    "make_call",
+    "make_model",
+    "read_tuned_times",
+    "seed_task",
+]

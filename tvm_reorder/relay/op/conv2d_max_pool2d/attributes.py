@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import tvm
@@ -58,6 +59,19 @@ class FusedAttributes:
         values = {name: _plain(attrs[name]) for name in FusedAttributes.__dataclass_fields__}
         values["ceil_mode"] = bool(values["ceil_mode"])
         return FusedAttributes(**values)
+
+    @staticmethod
+    def from_arguments(kernel: tuple[int, ...], options: Sequence) -> FusedAttributes:
+        """The inverse of `as_arguments`, for a kernel of a shape in OIHW or OIHW[i]i[o]o."""
+        names = (
+            *("strides", "padding", "dilation"),
+            *("pool_size", "pool_strides", "pool_dilation", "pool_padding"),
+            *("ceil_mode", "data_layout", "out_layout", "out_dtype"),
+        )
+        values = {name: _plain(value) for name, value in zip(names, options, strict=True)}
+        values["ceil_mode"] = bool(values["ceil_mode"])
+        channels = kernel[0] * (kernel[5] if len(kernel) == 6 else 1)
+        return FusedAttributes(channels=channels, kernel_size=tuple(kernel[2:4]), **values)
 
     def as_attrs(self) -> tvm.ir.Attrs:
         """The attributes as TVM's ``DictAttrs``."""

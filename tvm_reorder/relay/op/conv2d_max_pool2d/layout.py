@@ -11,7 +11,8 @@ from tvm.topi.utils import get_const_tuple
 
 from .attributes import NAME, FusedAttributes
 from .relation import make_call
-from .template import TASK, set_default_config
+from .template import set_default_config
+from .tuned import fused_workload, query
 
 
 def infer_layout(attrs, new_in_layouts, old_in_layouts, old_in_types):
@@ -35,8 +36,7 @@ def alter_layout(attrs, inputs, tinfos, out_type) -> relay.Expr | None:
         return None
     data, kernel = tinfos
     context = autotvm.task.DispatchContext.current
-    workload = autotvm.task.args_to_workload([data, kernel, *attributes.as_arguments()], TASK)
-    config = context.query(target, workload)
+    config = query(fused_workload(data, kernel, attributes))
     if config.is_fallback:
         set_default_config(config, data, kernel, attributes)
     in_block, out_block = config["tile_ic"].size[-1], config["tile_oc"].size[-1]
@@ -54,8 +54,7 @@ def alter_layout(attrs, inputs, tinfos, out_type) -> relay.Expr | None:
         te.placeholder(shape, each.dtype)
         for shape, each in zip((data_shape, kernel_shape), (data, kernel))
     ]
-    arguments = [*placeholders, *blocked.as_arguments()]
-    context.update(target, autotvm.task.args_to_workload(arguments, TASK), config)
+    context.update(target, fused_workload(*placeholders, blocked), config)
     return make_call(*inputs, blocked)
 
 

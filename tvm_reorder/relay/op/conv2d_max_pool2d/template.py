@@ -19,51 +19,23 @@ from ....core.tiles import FusedGeometry, Tile, divisors
 from .attributes import FusedAttributes, make_geometry
 from .compute import TAG, compute_NCHWc
 from .schedule_x86 import schedule_NCHWc
+from .tuned import TASK, plain_workload, query
 
-TASK = "conv2d_max_pool2d_NCHWc.x86"
-PLAIN_TASK = "conv2d_NCHWc.x86"
 _TILES_PER_BLOCKING = 24  # the model's best for each choice of channel blocks
+_LARGEST_IN_BLOCK = 64
 
 
 @autotvm.register_topi_compute(TASK)
-def conv2d_max_pool2d_NCHWc(
-    cfg,
-    data,
-    kernel,
-    strides,
-    padding,
-    dilation,
-    pool_size,
-    pool_strides,
-    pool_dilation,
-    pool_padding,
-    ceil_mode,
-    layout,
-    out_layout,
-    out_dtype,
-):
+def conv2d_max_pool2d_NCHWc(cfg, data, kernel, *options):
     """The operator's tensor expression, for blocked (5-D, 6-D) or plain (4-D) data and kernel.
 
-    Plain ones occur while tuning, where blocked placeholders take their place, and where
-    AlterOpLayout does not run, where they are blocked inside the kernel.
+    `options` are those of `FusedAttributes.as_arguments`.  Plain tensors occur while tuning, where
+    blocked placeholders take their place, and where AlterOpLayout does not run, where they are
+    blocked inside the kernel.
     """
-    attributes = FusedAttributes(
-        strides=tuple(strides),
-        padding=tuple(padding),
-        dilation=tuple(dilation),
-        channels=_channels(kernel),
-        kernel_size=tuple(get_const_tuple(kernel.shape)[2:4]),
-        pool_size=tuple(pool_size),
-        pool_strides=tuple(pool_strides),
-        pool_dilation=tuple(pool_dilation),
-        pool_padding=tuple(pool_padding),
-        ceil_mode=bool(ceil_mode),
-        data_layout=layout,
-        out_layout=out_layout,
-        out_dtype=out_dtype,
-    )
+    attributes = FusedAttributes.from_arguments(get_const_tuple(kernel.shape), options)
     is_plain = len(data.shape) == 4
-    if cfg.is_fallback:
+    if cfg.is_fallback and not _is_filled(cfg):
         set_default_config(cfg, data, kernel, attributes)
     elif not isinstance(cfg, ConfigEntity):
         define_space(cfg, data, kernel, attributes)
@@ -100,7 +72,7 @@ def set_default_config(cfg, data: te.Tensor, kernel: te.Tensor, attributes: Fuse
     else:
         plain = find_plain_config(data, kernel, attributes)
         in_block, out_block = (plain[name].size[-1] for name in ("tile_ic", "tile_oc"))
-        unroll_kw = int(plain["unroll_kw"].val) if "unroll_kw" in plain else 0
+        unroll_kw = read_unroll_kw(plain)
     geometry = blocked_geometry(data_shape, kernel_shape, attributes, in_block, out_block)
     conv = geometry.convolution
     cfg["tile_ic"] = SplitEntity([conv.in_channels // in_block, in_block])
@@ -109,21 +81,41 @@ def set_default_config(cfg, data: te.Tensor, kernel: te.Tensor, attributes: Fuse
     cfg["tile"] = SplitEntity(tile_numbers(make_model().best_tile(geometry)))
 
 
-def define_space(cfg, data: te.Tensor, kernel: te.Tensor, attributes: FusedAttributes) -> None:
-    """Define the knobs; all of them numbers, tiles that spill or waste are not among them."""
+def define_space(
+    cfg,
+    data: te.Tensor,
+    kernel: te.Tensor,
+    attributes: FusedAttributes,
+    in_blocks: list[int] | None = None,
+    out_blocks: list[int] | None = None,
+    unroll_kw: list[int] | None = None,
+) -> None:
+    """Define the knobs; all of them numbers, tiles that spill or waste are not among them.
+
+    Parameters
+    ----------
+    cfg : ConfigSpace
+        Receives the knobs.
+    data, kernel : te.Tensor
+        In NCHW and OIHW.
+    attributes : FusedAttributes
+        The operator's attributes.
+    in_blocks, out_blocks, unroll_kw : list of int, optional
+        The choices of three knobs; by default all that make sense.
+    """
     data_shape, kernel_shape = (get_const_tuple(each.shape) for each in (data, kernel))
     model = make_model()
     channels, filters = data_shape[1], kernel_shape[0]
-    out_blocks = _out_blocks(filters, model.lanes)
+    in_blocks = in_blocks or [b for b in reversed(divisors(channels)) if b <= _LARGEST_IN_BLOCK]
+    out_blocks = out_blocks or _out_blocks(filters, model.lanes)
     tiles = dict.fromkeys(
         tuple(tile_numbers(tile))
         for out_block in out_blocks
         for tile in _best_tiles(model, data_shape, kernel_shape, attributes, out_block)
     )
-    in_blocks = sorted((b for b in divisors(channels) if b <= 64), reverse=True)
     _define(cfg, "tile_ic", [[channels // block, block] for block in in_blocks])
     _define(cfg, "tile_oc", [[filters // block, block] for block in out_blocks])
-    cfg.define_knob("unroll_kw", [0, 1] if kernel_shape[3] > 1 else [0])
+    cfg.define_knob("unroll_kw", unroll_kw or ([0, 1] if kernel_shape[3] > 1 else [0]))
     _define(cfg, "tile", [list(numbers) for numbers in tiles])
     cfg.multi_filter(lambda entity: _is_valid(entity, data_shape, kernel_shape, attributes))
 
@@ -147,36 +139,21 @@ def make_model() -> CpuModel:
 
 def find_plain_config(data: te.Tensor, kernel: te.Tensor, attributes: FusedAttributes):
     """The configuration that the convolution alone would be built with."""
-    target = tvm.target.Target.current(allow_none=False)
-    arguments = [
-        data,
-        kernel,
-        attributes.strides,
-        attributes.padding,
-        attributes.dilation,
-        "NCHW",
-        "NCHW",
-        attributes.out_dtype,
-    ]
-    workload = autotvm.task.args_to_workload(arguments, PLAIN_TASK)
-    silent, autotvm.GLOBAL_SCOPE.silent = autotvm.GLOBAL_SCOPE.silent, True
-    try:
-        found = autotvm.task.DispatchContext.current.query(target, workload)
-    finally:
-        autotvm.GLOBAL_SCOPE.silent = silent
+    found = query(plain_workload(data, kernel, attributes))
     if not found.is_fallback:
         return found
     plain = FallbackConfigEntity()
-    _get_default_config(
-        plain,
-        data,
-        kernel,
-        attributes.strides,
-        attributes.padding,
-        attributes.dilation,
-        attributes.out_dtype,
-    )
+    a = attributes
+    _get_default_config(plain, data, kernel, a.strides, a.padding, a.dilation, a.out_dtype)
     return plain
+
+
+def read_unroll_kw(plain) -> int:
+    """The plain convolution's ``unroll_kw``; those with a 1x1 kernel have none."""
+    try:
+        return int(plain["unroll_kw"].val)
+    except KeyError:
+        return 0
 
 
 def blocked_geometry(data, kernel, attributes, in_block, out_block) -> FusedGeometry:
@@ -253,9 +230,12 @@ def _check_config(cfg, geometry: FusedGeometry) -> None:
         raise ValueError(f"{TASK}: {why}")
 
 
-def _channels(kernel: te.Tensor) -> int:
-    shape = get_const_tuple(kernel.shape)
-    return shape[0] * (shape[5] if len(shape) == 6 else 1)
+def _is_filled(cfg) -> bool:
+    """True if AlterOpLayout has filled a fallback configuration already."""
+    try:
+        return bool(cfg["tile"].size)
+    except KeyError:
+        return False
 
 
 def _blocked(cfg, data, kernel):
