@@ -1,4 +1,4 @@
-"""Activations go past max pooling in Apache TVM Relay, exactly.
+"""Activations go past max pooling in Apache TVM Relay, exactly, where it pays.
 
 Importing this package imports no TVM; the first use of an entry does, and says in one line what is
 missing if it cannot.
@@ -7,6 +7,7 @@ missing if it cannot.
 from importlib import import_module
 
 from .core.config import ReorderConfig
+from .core.decision import Action, Decision
 from .core.licence import Licence
 from .core.monotone import Direction
 from .core.refusal import Reason, Refusal
@@ -19,9 +20,12 @@ _NEEDS_RELAY = {
     "reorder": "relay.pipeline",
     "ReorderActivations": "relay.passes",
     "register_activation": "relay.activations",
+    "seed_task": "relay.op.conv2d_max_pool2d",
 }
 
 __all__ = [
+    "Action",
+    "Decision",
     "Direction",
     "Licence",
     "Reason",

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 from .cost import evaluation_ns
@@ -100,8 +101,7 @@ class CpuModel:
 
     def ranked_tiles(self, geometry: FusedGeometry) -> list[Tile]:
         """All tiles worth trying, the fastest expected one first."""
-        tiles = make_tiles(geometry, self.lanes)
-        return sorted(tiles, key=lambda tile: self.fused(geometry, tile))
+        return list(_rank(self, geometry))
 
     def fused(self, geometry: FusedGeometry, tile: Tile) -> float:
         """Milliseconds of the fused convolution and pool."""
@@ -193,6 +193,12 @@ class CpuModel:
 
     def _evaluations(self, chain: Iterable[str], count: int) -> float:
         return evaluation_ns(chain) * count / self.threads * 1e-6
+
+
+@lru_cache(maxsize=256)  # one site is ranked for the decision, the layout and the schedule
+def _rank(model: CpuModel, geometry: FusedGeometry) -> tuple[Tile, ...]:
+    tiles = make_tiles(geometry, model.lanes)
+    return tuple(sorted(tiles, key=lambda tile: model.fused(geometry, tile)))
 
 
 def default_blocks(conv: Convolution, lanes: int) -> tuple[int, int]:

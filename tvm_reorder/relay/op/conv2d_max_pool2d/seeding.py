@@ -1,8 +1,9 @@
 """Start the search of a fused operator from what was found for the convolution in it.
 
 The fused space is several times larger than the plain one.  The channel blocks and the order of
-summation that suit the convolution suit the fused operator too, so with a record of the plain one
-only the tile is left to search, and as many trials find it.
+summation that suit the convolution suit the fused operator too.  So with a record of the plain
+one, two blockings are left, that record's and TVM's default, with the tiles that the model expects
+most of: few enough for a short search to try them all.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from tvm import autotvm, te
 from tvm.autotvm.task.space import ConfigSpace
 
 from .attributes import FusedAttributes
-from .template import define_space, read_unroll_kw
+from .template import define_blocked_space, make_default_plain, read_blocking
 from .tuned import TASK, plain_workload
+
+_TILES = 10  # of each blocking
 
 
 def seed_task(task: autotvm.task.Task, log: str | os.PathLike | None) -> autotvm.task.Task:
@@ -46,15 +49,9 @@ def seed_task(task: autotvm.task.Task, log: str | os.PathLike | None) -> autotvm
         return task
     space = ConfigSpace()
     with task.target:
-        define_space(
-            space,
-            data,
-            kernel,
-            attributes,
-            in_blocks=[plain["tile_ic"].size[-1]],
-            out_blocks=[plain["tile_oc"].size[-1]],
-            unroll_kw=[read_unroll_kw(plain)],
-        )
+        default = make_default_plain(data, kernel, attributes)
+        blockings = list(dict.fromkeys([read_blocking(default), read_blocking(plain)]))
+        define_blocked_space(space, data, kernel, attributes, blockings, _TILES)
     seeded = autotvm.task.create(task.name, task.args, task.target)
     seeded.config_space = space
     seeded.flop = task.flop

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import tvm
 from tvm import autotvm, te
 from tvm.autotvm.task.space import (
@@ -71,8 +73,7 @@ def set_default_config(cfg, data: te.Tensor, kernel: te.Tensor, attributes: Fuse
         in_block, out_block, unroll_kw = data_shape[4], kernel_shape[5], 0
     else:
         plain = find_plain_config(data, kernel, attributes)
-        in_block, out_block = (plain[name].size[-1] for name in ("tile_ic", "tile_oc"))
-        unroll_kw = read_unroll_kw(plain)
+        in_block, out_block, unroll_kw = read_blocking(plain)
     geometry = blocked_geometry(data_shape, kernel_shape, attributes, in_block, out_block)
     conv = geometry.convolution
     cfg["tile_ic"] = SplitEntity([conv.in_channels // in_block, in_block])
@@ -81,15 +82,7 @@ def set_default_config(cfg, data: te.Tensor, kernel: te.Tensor, attributes: Fuse
     cfg["tile"] = SplitEntity(tile_numbers(make_model().best_tile(geometry)))
 
 
-def define_space(
-    cfg,
-    data: te.Tensor,
-    kernel: te.Tensor,
-    attributes: FusedAttributes,
-    in_blocks: list[int] | None = None,
-    out_blocks: list[int] | None = None,
-    unroll_kw: list[int] | None = None,
-) -> None:
+def define_space(cfg, data: te.Tensor, kernel: te.Tensor, attributes: FusedAttributes) -> None:
     """Define the knobs; all of them numbers, tiles that spill or waste are not among them.
 
     Parameters
@@ -100,24 +93,41 @@ def define_space(
         In NCHW and OIHW.
     attributes : FusedAttributes
         The operator's attributes.
-    in_blocks, out_blocks, unroll_kw : list of int, optional
-        The choices of three knobs; by default all that make sense.
     """
-    data_shape, kernel_shape = (get_const_tuple(each.shape) for each in (data, kernel))
+    channels, filters = int(data.shape[1]), int(kernel.shape[0])
+    in_blocks = [b for b in reversed(divisors(channels)) if b <= _LARGEST_IN_BLOCK]
+    out_blocks = _out_blocks(filters, make_model().lanes)
+    unroll_kw = [0, 1] if int(kernel.shape[3]) > 1 else [0]
+    blockings = list(itertools.product(in_blocks, out_blocks, unroll_kw))
+    define_blocked_space(cfg, data, kernel, attributes, blockings, _TILES_PER_BLOCKING)
+
+
+def define_blocked_space(
+    cfg,
+    data: te.Tensor,
+    kernel: te.Tensor,
+    attributes: FusedAttributes,
+    blockings: list[tuple[int, int, int]],
+    tiles: int,
+) -> None:
+    """Define the knobs for given blockings: channels of a block in and out, and ``unroll_kw``.
+
+    `tiles` is how many of the model's best tiles each blocking gets.
+    """
+    shapes = [get_const_tuple(each.shape) for each in (data, kernel)]
+    channels, filters = shapes[0][1], shapes[1][0]
+    in_blocks, out_blocks, unroll_kw = (list(dict.fromkeys(column)) for column in zip(*blockings))
     model = make_model()
-    channels, filters = data_shape[1], kernel_shape[0]
-    in_blocks = in_blocks or [b for b in reversed(divisors(channels)) if b <= _LARGEST_IN_BLOCK]
-    out_blocks = out_blocks or _out_blocks(filters, model.lanes)
-    tiles = dict.fromkeys(
+    candidates = dict.fromkeys(
         tuple(tile_numbers(tile))
         for out_block in out_blocks
-        for tile in _best_tiles(model, data_shape, kernel_shape, attributes, out_block)
+        for tile in _best_tiles(model, *shapes, attributes, out_block, tiles)
     )
     _define(cfg, "tile_ic", [[channels // block, block] for block in in_blocks])
     _define(cfg, "tile_oc", [[filters // block, block] for block in out_blocks])
-    cfg.define_knob("unroll_kw", unroll_kw or ([0, 1] if kernel_shape[3] > 1 else [0]))
-    _define(cfg, "tile", [list(numbers) for numbers in tiles])
-    cfg.multi_filter(lambda entity: _is_valid(entity, data_shape, kernel_shape, attributes))
+    cfg.define_knob("unroll_kw", unroll_kw)
+    _define(cfg, "tile", [list(numbers) for numbers in candidates])
+    cfg.multi_filter(lambda entity: _is_valid(entity, *shapes, attributes, blockings))
 
 
 def _define(cfg, name: str, candidates: list[list[int]]) -> None:
@@ -140,20 +150,24 @@ def make_model() -> CpuModel:
 def find_plain_config(data: te.Tensor, kernel: te.Tensor, attributes: FusedAttributes):
     """The configuration that the convolution alone would be built with."""
     found = query(plain_workload(data, kernel, attributes))
-    if not found.is_fallback:
-        return found
+    return make_default_plain(data, kernel, attributes) if found.is_fallback else found
+
+
+def make_default_plain(data: te.Tensor, kernel: te.Tensor, attributes: FusedAttributes):
+    """The configuration that TVM gives a convolution which has not been tuned."""
     plain = FallbackConfigEntity()
     a = attributes
     _get_default_config(plain, data, kernel, a.strides, a.padding, a.dilation, a.out_dtype)
     return plain
 
 
-def read_unroll_kw(plain) -> int:
-    """The plain convolution's ``unroll_kw``; those with a 1x1 kernel have none."""
+def read_blocking(plain) -> tuple[int, int, int]:
+    """Channels of a block in and out, and ``unroll_kw``, of a plain convolution's configuration."""
+    in_block, out_block = (plain[name].size[-1] for name in ("tile_ic", "tile_oc"))
     try:
-        return int(plain["unroll_kw"].val)
-    except KeyError:
-        return 0
+        return in_block, out_block, int(plain["unroll_kw"].val)
+    except KeyError:  # those with a 1x1 kernel have no such knob
+        return in_block, out_block, 0
 
 
 def blocked_geometry(data, kernel, attributes, in_block, out_block) -> FusedGeometry:
@@ -184,9 +198,9 @@ def read_tile(cfg) -> Tile:
     return Tile(bool(in_registers), rows, tile_rows, tile_cols, chunks, bool(pad_once))
 
 
-def _best_tiles(model, data, kernel, attributes, out_block):
+def _best_tiles(model, data, kernel, attributes, out_block, count):
     geometry = blocked_geometry(data, kernel, attributes, 1, out_block)
-    return model.ranked_tiles(geometry)[:_TILES_PER_BLOCKING]
+    return model.ranked_tiles(geometry)[:count]
 
 
 def _out_blocks(filters: int, lanes: int) -> list[int]:
@@ -195,8 +209,10 @@ def _out_blocks(filters: int, lanes: int) -> list[int]:
     return whole or [max(b for b in divisors(filters) if b <= lanes)]
 
 
-def _is_valid(entity, data, kernel, attributes) -> bool:
+def _is_valid(entity, data, kernel, attributes, blockings) -> bool:
     blocks = entity["tile_ic"].size[-1], entity["tile_oc"].size[-1]
+    if (*blocks, int(entity["unroll_kw"].val)) not in blockings:
+        return False
     return why_invalid(read_tile(entity), blocked_geometry(data, kernel, attributes, *blocks)) == ""
 
 
