@@ -1,6 +1,6 @@
 """AutoTVM for the convolutions of a network, plain and fused alike.
 
-    python -m bench.tune NETWORK --trials N --log FILE [--threads 2] [--batch 1]
+    python -m bench.tune NETWORK --trials N --log FILE [--threads 2] [--batch 1] [--default-blocks]
 
 Every task gets the same number of trials; failed ones count.  Plain convolutions come first, for a
 fused one starts from what was found for the plain convolution in it.  Each trial is in the log
@@ -26,6 +26,7 @@ from tvm.autotvm.tuner import XGBTuner
 import tvm_reorder
 from tvm_reorder.relay.floor_division import mend_floor_division
 from tvm_reorder.relay.op.conv2d_max_pool2d import TASK as FUSED
+from tvm_reorder.relay.op.conv2d_max_pool2d import seed_task
 
 from .harness import use_threads
 from .networks import NETWORKS, Network, load_network
@@ -43,6 +44,11 @@ def main() -> None:
     parser.add_argument("--log", required=True, metavar="FILE", help="grows by a line a trial")
     parser.add_argument("--threads", type=int, default=2, help="threads of TVM (default: 2)")
     parser.add_argument("--batch", type=int, default=1, help="batch size (default: 1)")
+    parser.add_argument(
+        "--default-blocks",
+        action="store_true",
+        help="keep TVM's default channel blocks: then no layout transform joins the network",
+    )
     args = parser.parse_args()
     # AutoTVM's own processes go only with an orderly end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -50,6 +56,8 @@ def main() -> None:
     drop_cut_line(args.log)
     plain, fused = extract_tasks(load_network(args.network, args.batch))
     tasks = [*plain, *fused]
+    if args.default_blocks:
+        tasks = [keep_default_blocks(task) for task in tasks]
     for index, task in enumerate(tasks):
         done = tune_task(task, args.trials, args.log)
         state = f"{done} trials" if done else "has its trials"
@@ -74,6 +82,31 @@ def _extract(network: Network) -> list[autotvm.task.Task]:
         return autotvm.task.extract_from_program(network.mod, network.params, TARGET)
 
 
+def keep_default_blocks(task: autotvm.task.Task) -> autotvm.task.Task:
+    """The task with its channel blocks fixed to those that TVM would choose without a log.
+
+    AutoTVM tunes each operator by itself; where two neighbours end up with different blocks, a
+    layout transform between them costs more than the better blocks gain.
+    """
+    space = task.config_space
+    wanted = default_blocks(task)
+    for knob, block in zip(("tile_oc", "tile_ic"), wanted):
+        if knob in space.space_map:
+            entities = space.space_map[knob].entities
+            space.space_map[knob].entities = [e for e in entities if e.size[-1] == block]
+    if task.name == FUSED:
+        space.space_map["unroll_kw"].entities = space.space_map["unroll_kw"].entities[:1]
+    space.clear_cache()
+    return task
+
+
+def default_blocks(task: autotvm.task.Task) -> tuple[int, int]:
+    """TVM's default channels of a block, out and in, with AVX-512."""
+    (_, (_, channels, *_), _), (_, (filters, *_), _) = task.args[:2]
+    out_block = max(b for b in range(1, 17) if filters % b == 0)
+    return out_block, max(b for b in range(1, out_block + 1) if channels % b == 0)
+
+
 def tune_task(task: autotvm.task.Task, trials: int, log: str) -> int:
     """Bring one task to its number of trials, or to as many as its space has.
 
@@ -91,9 +124,7 @@ def tune_task(task: autotvm.task.Task, trials: int, log: str) -> int:
     int
         Trials made now.
     """
-    if task.name == FUSED:
-        from tvm_reorder.relay.op.conv2d_max_pool2d.seeding import seed_task
-
+    if task.name == FUSED and not is_narrowed(task):
         task = seed_task(task, log)
     records = read_history(log)[task.workload]
     missing = min(trials, len(task.config_space)) - len(records)
@@ -105,6 +136,11 @@ def tune_task(task: autotvm.task.Task, trials: int, log: str) -> int:
     replay(tuner, records)
     tuner.tune(missing, _measure_option(), callbacks=[autotvm.callback.log_to_file(log)])
     return missing
+
+
+def is_narrowed(task: autotvm.task.Task) -> bool:
+    """True if `keep_default_blocks` has left one blocking."""
+    return len(task.config_space.space_map["tile_oc"].entities) == 1
 
 
 def _measure_option() -> dict:

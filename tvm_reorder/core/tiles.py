@@ -159,13 +159,14 @@ def make_tiles(geometry: FusedGeometry, lanes: int) -> Iterator[Tile]:
     """
     most = register_count(lanes) - 1  # one holds the weights
     pads = (False, True)
+    limit = max(_LARGEST_TASK_COUNT, geometry.convolution.batch)
     for in_registers, tile_rows, tile_cols in _register_tiles(geometry, lanes, most):
         for rows in _row_counts(geometry.pooled[0], tile_rows):
             for chunks in divisors(geometry.out_chunks):
                 for pad_once in pads:
                     tile = Tile(in_registers, rows, tile_rows, tile_cols, chunks, pad_once)
                     is_padded = geometry.needs_padding(tile)
-                    if (is_padded or not pad_once) and geometry.tasks(tile) <= _LARGEST_TASK_COUNT:
+                    if (is_padded or not pad_once) and geometry.tasks(tile) <= limit:
                         yield tile
 
 
@@ -184,23 +185,29 @@ def round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def _register_tiles(geometry, lanes, most) -> Iterator[tuple[bool, int, int]]:
-    height, width = geometry.pooled
+def _register_tiles(geometry, lanes, most) -> list[tuple[bool, int, int]]:
+    """Ways to fill the registers; the strip that wastes least if none does."""
+    found = []
     if geometry.may_pool_in_registers:
-        for tile_rows in (1, 2, 4):
-            for tile_cols in range(1, width + 1):
-                tile = Tile(True, tile_rows, tile_rows, tile_cols, 1)
-                count = geometry.accumulators(tile, lanes)
-                is_full = most // 2 < count <= most or (count <= most and tile_cols == width)
-                if tile_rows <= height and is_full and _wastes_little(width, tile_cols):
-                    yield True, tile_rows, tile_cols
-    columns = geometry.conv_extent(1, width)
+        height, width = geometry.pooled
+        shapes = ((r, c) for r in (1, 2, 4) if r <= height for c in range(1, width + 1))
+        for tile_rows, tile_cols in shapes:
+            tile = Tile(True, tile_rows, tile_rows, tile_cols, 1)
+            if _is_full(geometry.accumulators(tile, lanes), most, tile_cols, width):
+                found.append((True, tile_rows, tile_cols))
+    columns = geometry.conv_extent(1, geometry.pooled[1])
     vectors = -(-geometry.out_block // lanes)
-    for tile_cols in range(1, columns + 1):
-        count = tile_cols * vectors
-        is_full = most // 2 < count <= most or (count <= most and tile_cols == columns)
-        if is_full and _wastes_little(columns, tile_cols):
-            yield False, 1, tile_cols
+    widths = range(1, columns + 1)
+    found += [(False, 1, c) for c in widths if _is_full(c * vectors, most, c, columns)]
+    if found:
+        return found
+    fitting = [c for c in widths if c * vectors <= most] or [1]
+    return [(False, 1, min(fitting, key=lambda c: (round_up(columns, c), -c)))]
+
+
+def _is_full(count: int, most: int, tile: int, extent: int) -> bool:
+    """True if a tile of so many sums uses the registers well along an extent."""
+    return most // 2 * (tile < extent) < count <= most and _wastes_little(extent, tile)
 
 
 def _row_counts(height: int, tile_rows: int) -> list[int]:

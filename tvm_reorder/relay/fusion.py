@@ -16,6 +16,7 @@ Measure that falls
 from __future__ import annotations
 
 from tvm import relay
+from tvm.autotvm.task.dispatcher import ApplyGraphBest, DispatchContext
 from tvm.ir.transform import PassContext
 from tvm.relay.dataflow_pattern import DFPatternCallback, rewrite
 
@@ -35,6 +36,9 @@ def find_general_obstacle(context: PassContext, target: str) -> Refusal | None:
     """What keeps every site of a build from being fused."""
     if target != MEASURED_TARGET:
         return _refuse("the target", target, MEASURED_TARGET)
+    if isinstance(DispatchContext.current, ApplyGraphBest):
+        # It deals out one record after the other: a convolution that does not ask shifts them all.
+        return _refuse("the tuning log", "the graph tuner's", "one by workload")
     for tuner in _OTHER_TUNERS:
         if (context.config or {}).get(f"relay.backend.use_{tuner}"):
             return _refuse("what schedules the kernels", tuner, "TVM's operator strategies")

@@ -37,7 +37,7 @@ def conv2d_max_pool2d_NCHWc(cfg, data, kernel, *options):
     """
     attributes = FusedAttributes.from_arguments(get_const_tuple(kernel.shape), options)
     is_plain = len(data.shape) == 4
-    if cfg.is_fallback and not _is_filled(cfg):
+    if cfg.is_fallback and (is_plain or not _is_filled(cfg)):
         set_default_config(cfg, data, kernel, attributes)
     elif not isinstance(cfg, ConfigEntity):
         define_space(cfg, data, kernel, attributes)
