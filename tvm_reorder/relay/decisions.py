@@ -24,6 +24,8 @@ from .rules import Match
 from .sites import FunctionGraph, op_name
 
 logger = logging.getLogger("tvm_reorder")
+# Inside a build CanonicalizeOps has been here before us; a workload is the same either way.
+_CANONICAL = {"nn.bias_add": "add"}
 
 
 @dataclass(frozen=True)
