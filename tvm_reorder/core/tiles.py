@@ -99,7 +99,7 @@ class FusedGeometry:
         """Convolution rows or columns under the first `pooled` windows along an axis."""
         window = self.window.axes[axis]
         reach = (pooled - 1) * window.stride + _span(window) - window.pad_before
-        return min(reach, window.size) if self.is_masked[axis] else reach
+        return max(1, min(reach, window.size)) if self.is_masked[axis] else reach
 
     def rounded_pooled(self, tile: Tile) -> tuple[int, int]:
         """Pooled rows and columns in whole tasks and tiles."""
@@ -186,7 +186,7 @@ def round_up(number: int, multiple: int) -> int:
 
 
 def _register_tiles(geometry, lanes, most) -> list[tuple[bool, int, int]]:
-    """Ways to fill the registers; the strip that wastes least if none does."""
+    """Ways to fill the registers; of strips the one that wastes least if none fills them."""
     found = []
     if geometry.may_pool_in_registers:
         height, width = geometry.pooled
@@ -198,11 +198,11 @@ def _register_tiles(geometry, lanes, most) -> list[tuple[bool, int, int]]:
     columns = geometry.conv_extent(1, geometry.pooled[1])
     vectors = -(-geometry.out_block // lanes)
     widths = range(1, columns + 1)
-    found += [(False, 1, c) for c in widths if _is_full(c * vectors, most, c, columns)]
-    if found:
-        return found
-    fitting = [c for c in widths if c * vectors <= most] or [1]
-    return [(False, 1, min(fitting, key=lambda c: (round_up(columns, c), -c)))]
+    strips = [c for c in widths if _is_full(c * vectors, most, c, columns)]
+    if not strips:
+        fitting = [c for c in widths if c * vectors <= most] or [1]
+        strips = [min(fitting, key=lambda c: (round_up(columns, c), -c))]
+    return found + [(False, 1, c) for c in strips]
 
 
 def _is_full(count: int, most: int, tile: int, extent: int) -> bool:

@@ -72,7 +72,8 @@ class SiteDecider:
 
     def _decide(self, graph, pool, facts, base, uses, chain, source):
         convolution = None if base is None else read_convolution(base)
-        workload = SiteWorkload(facts.window, facts.planes, chain, convolution, facts.dtype, source)
+        names = tuple(_CANONICAL.get(name, name) for name in chain)
+        workload = SiteWorkload(facts.window, facts.planes, names, convolution, facts.dtype, source)
         obstacle = self.obstacle
         if base is not None:
             obstacle = obstacle or find_obstacle(graph, pool, facts, base, uses)

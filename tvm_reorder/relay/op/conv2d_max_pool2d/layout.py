@@ -11,7 +11,7 @@ from tvm.topi.utils import get_const_tuple
 
 from .attributes import NAME, FusedAttributes
 from .relation import make_call
-from .template import set_default_config
+from .template import check_blocks, set_default_config
 from .tuned import fused_workload, query
 
 
@@ -39,6 +39,7 @@ def alter_layout(attrs, inputs, tinfos, out_type) -> relay.Expr | None:
     config = query(fused_workload(data, kernel, attributes))
     if config.is_fallback:
         set_default_config(config, data, kernel, attributes)
+    check_blocks(config, int(data.shape[1]), int(kernel.shape[0]))
     in_block, out_block = config["tile_ic"].size[-1], config["tile_oc"].size[-1]
     blocked = replace(
         attributes,

@@ -42,14 +42,13 @@ def conv2d_max_pool2d_NCHWc(cfg, data, kernel, *options):
     elif not isinstance(cfg, ConfigEntity):
         define_space(cfg, data, kernel, attributes)
     if is_plain:
+        check_blocks(cfg, int(data.shape[1]), int(kernel.shape[0]))
         data, kernel = _blocked(cfg, data, kernel)
     geometry = make_geometry(get_const_tuple(data.shape), get_const_tuple(kernel.shape), attributes)
     _check_config(cfg, geometry)
-    result = compute_NCHWc(data, kernel, geometry, read_tile(cfg))
-    if is_plain and not autotvm.GLOBAL_SCOPE.in_tuning:
-        return _unblocked(result)
     cfg.add_flop(2 * geometry.convolution.multiply_adds)
-    return result
+    result = compute_NCHWc(data, kernel, geometry, read_tile(cfg))
+    return _unblocked(result) if is_plain and not autotvm.GLOBAL_SCOPE.in_tuning else result
 
 
 @autotvm.register_topi_schedule(TASK)
@@ -233,8 +232,21 @@ def why_invalid(tile: Tile, geometry: FusedGeometry) -> str:
     return ""
 
 
+def check_blocks(cfg, channels: int, filters: int) -> None:
+    """Refuse channel blocks that do not divide, from a log made for something else, say.
+
+    Raises
+    ------
+    ValueError
+        If a block is no divisor.
+    """
+    for name, extent in (("tile_ic", channels), ("tile_oc", filters)):
+        block = cfg[name].size[-1]
+        if block < 1 or extent % block:
+            raise ValueError(f"{TASK}: {name} is {block} but must divide {extent} channels")
+
+
 def _check_config(cfg, geometry: FusedGeometry) -> None:
-    """Refuse a configuration that does not fit, from a log made for something else, say."""
     wanted = {"tile_ic": geometry.in_block, "tile_oc": geometry.out_block}
     for name, block in wanted.items():
         if cfg[name].size[-1] != block:
