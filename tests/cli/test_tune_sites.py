@@ -189,11 +189,16 @@ def test_a_site_that_does_not_build_costs_no_other(two_sites, tmp_path, monkeypa
 
 
 def start(model, path) -> subprocess.Popen:
-    """The command in a process of its own."""
+    """The command in a process of its own, with the threads of this one."""
+    import tvm
+
+    # A test before this one may have given --threads, which stays in the environment.
+    threads = {"TVM_NUM_THREADS": str(tvm.runtime.num_threads())}
     code = "import sys; from tvm_reorder.cli.main import main; sys.exit(main())"
     arguments = ["tune-sites", model, "-o", str(path), "--repeat", "1"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], **pipes)
+    environment = {**os.environ, **threads}
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, **pipes)
 
 
 def wait_for_a_record(path, process) -> None:

@@ -101,7 +101,8 @@ def pool_axes(draw, size: int) -> tuple[int, int, int, int, int]:
 @st.composite
 def layers(draw) -> Layer:
     """Any kernel, stride, padding and dilation; any window that has at least one position."""
-    kernel, strides, dilation = (draw(_pair(st.integers(1, top))) for top in (3, 2, 2))
+    kernel = draw(_pair(st.sampled_from([3, 2, 1])))  # hypothesis likes the first
+    strides, dilation = (draw(_pair(st.integers(1, 2))) for _ in range(2))
     padding = draw(st.tuples(*[st.integers(0, 2)] * 4))
     sizes, pools = [], []
     for axis in (0, 1):
@@ -109,7 +110,7 @@ def layers(draw) -> Layer:
         sizes.append(max(1, span - pads) + draw(st.integers(0, 12)))
         pools.append(draw(pool_axes((sizes[-1] + pads - span) // strides[axis] + 1)))
     size, stride, far, before, after = zip(*pools)
-    batch, channels = draw(st.integers(1, 2)), st.sampled_from([1, 3, 7, 8, 10, 13, 16, 20, 32])
+    batch, channels = draw(st.integers(1, 2)), st.sampled_from([16, 3, 7, 8, 10, 13, 20, 32, 1])
     return make_layer(
         (batch, draw(channels), *sizes), draw(channels), kernel, (strides, padding, dilation),
         (size, stride), before + after, pool_dilation=far, ceil=draw(st.booleans()),

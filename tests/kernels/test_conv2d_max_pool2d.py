@@ -60,18 +60,19 @@ def _pack(data, weight, bias, in_block, out_block):
     return [np.ascontiguousarray(values) for values in (data, weight, bias)]
 
 
-@some
-@given(st.data(), layers(), seeds, st.booleans(), st.booleans())
-def test_every_tile_computes_what_stock_computes(data, layer, seed, infinite, unroll_kw):
+@pytest.mark.parametrize("unroll_kw", [0, 1])
+@settings(some, max_examples=some.max_examples // 2)
+@given(st.data(), layers(), seeds, st.booleans())
+def test_every_tile_computes_what_stock_computes(unroll_kw, data, layer, seed, infinite):
     """In random channel blocks and either order of summation, stock's and ours the same."""
     unroll_kw &= max(layer.kernel[2:]) > 1  # TVM's schedule for 1x1 kernels has no such knob
     values, weight = draw_values(layer, seed, infinite)
     blocks = [
-        data.draw(st.sampled_from([d for d in divisors(n) if d <= 2 * LANES]))
+        data.draw(st.sampled_from([d for d in reversed(divisors(n)) if d <= 2 * LANES]))
         for n in (layer.data[1], layer.kernel[0])
     ]
     bias = np.random.default_rng(seed).normal(size=layer.kernel[0]).astype("float32")
-    with autotvm.apply_history_best(make_log(layer, *blocks, int(unroll_kw))):
+    with autotvm.apply_history_best(make_log(layer, *blocks, unroll_kw)):
         (pooled,) = run(layer.stock(weight), {"x": values})
     assert_close(pooled, layer, values, weight)
     expected = np.maximum(pooled + bias.reshape(-1, 1, 1), np.float32(0))
