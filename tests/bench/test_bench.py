@@ -7,7 +7,7 @@ import tvm
 from tvm import relay
 
 from bench import harness, networks
-from bench.harness import merge_rows, read_rows, time_in_turns, write_results
+from bench.harness import merge_rows, read_rows, write_results
 from bench.peak import measure_peak
 from bench.ratio import Ratio
 
@@ -96,22 +96,6 @@ def test_ratio_pairs_the_rounds():
     ratio = Ratio.of([2.0, 4.0, 6.0], [1.0, 2.0, 2.0])
     assert (ratio.median, ratio.lower, ratio.upper) == (2.0, 2.0, 2.5)
     assert str(Ratio.of([3.0], [2.0])) == "1.500 (1.500-1.500)"
-
-
-def test_each_comes_first_in_turn():
-    calls = []
-
-    class Recorder:
-        def __init__(self, name):
-            self.name = name
-
-        def milliseconds(self, number):
-            calls.append(self.name)
-            return 100.0
-
-    times = time_in_turns({name: Recorder(name) for name in "abc"}, 3)
-    assert times == {name: [100.0] * 3 for name in "abc"}
-    assert "".join(calls[3:]) == "abcbcacab"
 
 
 def test_peak_is_a_speed():

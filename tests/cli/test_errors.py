@@ -5,24 +5,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from tvm_reorder.cli.errors import first_line
-from tvm_reorder.cli.main import main
 
 from ..models import save_graph, save_network
-
-
-@pytest.fixture
-def fails(capsys):
-    """Runs the command line, which must fail in one line; gives that line."""
-
-    def run(*arguments: object) -> str:
-        assert main([str(argument) for argument in arguments]) == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        lines = captured.err.splitlines()
-        assert len(lines) == 1 and lines[0].startswith("tvm-reorder: error: ")
-        return lines[0]
-
-    return run
 
 
 def test_model_that_is_none(fails, model, tmp_path):

@@ -230,21 +230,6 @@ def test_what_is_finished_survives(two_sites, tmp_path, tuned, capsys, blow):
     assert "1 of 2 sites are in" in capsys.readouterr().err
 
 
-@pytest.fixture
-def fails(capsys):
-    """Runs the command line, which must fail in one line; gives that line."""
-
-    def run(*arguments: object) -> str:
-        assert main([str(argument) for argument in arguments]) == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        (line,) = captured.err.splitlines()
-        assert line.startswith("tvm-reorder: error: ")
-        return line
-
-    return run
-
-
 def test_outputs_that_cannot_be_written(fails, model, tmp_path, tuned):
     tune = lambda path, *options: fails("tune-sites", model, "-o", path, *options)
     assert "must exist" in tune(tmp_path / "absent" / "sites.jsonl")

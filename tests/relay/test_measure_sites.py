@@ -9,15 +9,16 @@ import tvm
 from tvm import relay
 
 import tvm_reorder
+from tvm_reorder.core import turns
 from tvm_reorder.core.config import ReorderConfig
 from tvm_reorder.core.decision import Action
-from tvm_reorder.relay import measure_sites
 from tvm_reorder.relay.extract import ExtractedSite, extract_sites
 from tvm_reorder.relay.measure_sites import (
     Segment,
     SiteRunner,
     build_site,
     count_steps,
+    draw_inputs,
     measure_site,
     read_segments,
 )
@@ -69,7 +70,7 @@ def test_what_does_nothing_is_no_kernel():
 
 def test_a_runner_runs_everything_in_order_each_time(monkeypatch):
     mod = conv_net(relay.sigmoid)
-    runner = SiteRunner(build(mod), measure_sites._draw_inputs(mod))
+    runner = SiteRunner(build(mod), draw_inputs(mod))
     executed = []
     monkeypatch.setattr(runner, "_execute", lambda node: executed.append(node))
     runner.milliseconds(2)
@@ -80,7 +81,7 @@ def test_a_runner_runs_everything_in_order_each_time(monkeypatch):
 
 def test_the_clock_stands_still_at_the_borders(monkeypatch):
     mod = conv_net(relay.sigmoid)
-    runner = SiteRunner(build(mod), measure_sites._draw_inputs(mod))
+    runner = SiteRunner(build(mod), draw_inputs(mod))
     first, inner, last = (segment.last for segment in runner.segments)
     naps = {0: 0.02, first: 0.02, inner: 0.01, last: 0.02}
     monkeypatch.setattr(runner, "_execute", lambda node: sleep(naps[node]))
@@ -89,27 +90,8 @@ def test_the_clock_stands_still_at_the_borders(monkeypatch):
 
 def test_a_real_run_takes_time():
     mod = conv_net(relay.sigmoid)
-    runner = SiteRunner(build(mod), measure_sites._draw_inputs(mod))
+    runner = SiteRunner(build(mod), draw_inputs(mod))
     assert 0 < runner.milliseconds(3) < 1000
-
-
-class Sleeper:
-    """A runner that writes down when it ran."""
-
-    def __init__(self, name, log):
-        self.name, self.log = name, log
-
-    def milliseconds(self, number):
-        self.log.append(self.name)
-        return 50.0
-
-
-def test_ways_take_turns_in_changing_order():
-    log, steps = [], []
-    runners = {action: Sleeper(str(action)[0], log) for action in Action}
-    times = measure_sites._time_in_turns(runners, 3, lambda: steps.append(0))
-    assert "".join(log) == "kef" + "kef" + "efk" + "fke"
-    assert times == {action: [50.0] * 3 for action in Action} and len(steps) == 3
 
 
 def extracted(mod) -> ExtractedSite:
@@ -138,7 +120,7 @@ def grouped():
     ids=["all", "bare", "grouped", "cut"],
 )
 def test_each_way_that_is_possible_is_timed_under_its_name(monkeypatch, mod, actions):
-    monkeypatch.setattr(measure_sites, "_ROUND_MS", 0.1)
+    monkeypatch.setattr(turns, "ROUND_MS", 0.1)
     steps = []
     site = extracted(mod)
     target = tvm.target.Target(TARGET)

@@ -7,7 +7,7 @@ import platform
 from dataclasses import asdict
 
 from .errors import UsageError, first_line
-from .options import add_command, positive, reorder_config, seed, thread_count
+from .options import add_command, add_timing_options, reorder_config, seed
 from .output import check_writable, console, note_idle_pass, print_sites, progress, write_json
 
 
@@ -30,19 +30,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="S", help="seed of the random inputs (default: 0)"
     )
-    parser.add_argument(
-        "--threads",
-        type=thread_count,
-        metavar="N",
-        help="threads that TVM may use (default: TVM_NUM_THREADS, else TVM's own choice)",
-    )
-    parser.add_argument(
-        "--repeat",
-        type=positive,
-        default=10,
-        metavar="R",
-        help="rounds; each gives one figure for either build (default: 10)",
-    )
+    add_timing_options(parser)
 
 
 def run(args) -> int:
@@ -56,9 +44,10 @@ def run(args) -> int:
 
 
 def _compare(args):
+    from ..core.turns import time_in_turns
     from .inputs import draw_inputs, read_inputs
     from .known import note_unusable_records
-    from .measure import Runner, compare_outputs, summarise, time_alternating
+    from .measure import Runner, compare_outputs, summarise
     from .models import load_model
     from .targets import read_target
 
@@ -76,7 +65,7 @@ def _compare(args):
     pairs = list(zip(stock.outputs(), reordered.outputs()))
     differences = [compare_outputs(*pair) for pair in pairs]
     with progress("timing"):
-        times = time_alternating(stock, reordered, args.repeat)
+        times = time_in_turns({"stock": stock, "reordered": reordered}, args.repeat)
     result = {
         "model": args.model,
         "target": str(target),
@@ -87,8 +76,8 @@ def _compare(args):
         ],
         "equal": all(difference.equal for difference in differences),
         "kernels": {"stock": stock.kernels, "reordered": reordered.kernels},
-        "time_ms": {"stock": times[0], "reordered": times[1]},
-        "ratio": summarise(times[0])[0] / summarise(times[1])[0],
+        "time_ms": times,
+        "ratio": summarise(times["stock"])[0] / summarise(times["reordered"])[0],
         **_circumstances(args),
     }
     return result, report

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from dataclasses import dataclass
 
 import numpy as np
 import tvm
 from tvm.contrib import graph_executor
-
-_ROUND_MS = 20  # a round runs the network often enough to fill this, for a figure above the clock
 
 
 def count_kernels(graph_json: str) -> int:
@@ -29,11 +26,19 @@ class Runner:
         What `relay.build` returned.
     inputs : dict of str to numpy.ndarray
         All inputs.
+    device : tvm.runtime.Device, optional
+        Where it runs; the CPU by default.
     """
 
-    def __init__(self, library, inputs: dict[str, np.ndarray]):
+    def __init__(
+        self,
+        library,
+        inputs: dict[str, np.ndarray],
+        device: tvm.runtime.Device | None = None,
+    ):
         self.kernels = count_kernels(library.get_graph_json())
-        self._module = graph_executor.GraphModule(library["default"](tvm.cpu()))
+        self._device = device or tvm.cpu()
+        self._module = graph_executor.GraphModule(library["default"](self._device))
         self._module.set_input(**inputs)
 
     def outputs(self) -> list[np.ndarray]:
@@ -44,26 +49,8 @@ class Runner:
 
     def milliseconds(self, number: int) -> float:
         """Mean time of a run out of `number`, after one that is not counted."""
-        timer = self._module.module.time_evaluator("run", tvm.cpu(), number=number, repeat=1)
+        timer = self._module.module.time_evaluator("run", self._device, number=number, repeat=1)
         return timer().mean * 1e3
-
-
-def time_alternating(stock: Runner, reordered: Runner, rounds: int) -> tuple[list, list]:
-    """Times of both, one figure a round each, in turns so that a drift hits both alike.
-
-    Returns
-    -------
-    stock, reordered : list of float
-        Milliseconds.
-    """
-    warm = max(stock.milliseconds(1), reordered.milliseconds(1))
-    number = max(1, math.ceil(_ROUND_MS / max(warm, 1e-3)))
-    times: tuple[list, list] = ([], [])
-    for turn in range(rounds):
-        order = (0, 1) if turn % 2 == 0 else (1, 0)  # neither always runs on the other's heels
-        for which in order:
-            times[which].append((stock, reordered)[which].milliseconds(number))
-    return times
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,23 @@ def add_command(
     return parser
 
 
+def add_timing_options(parser) -> None:
+    """The options of the commands that time what they build."""
+    parser.add_argument(
+        "--threads",
+        type=thread_count,
+        metavar="N",
+        help="threads that TVM may use (default: TVM_NUM_THREADS, else TVM's own choice)",
+    )
+    parser.add_argument(
+        "--repeat",
+        type=positive,
+        default=10,
+        metavar="R",
+        help="rounds; each gives one figure for each build (default: 10)",
+    )
+
+
 def add_reorder_options(parser, prefix: str = "") -> None:
     """The options of the pass itself: what is exact, and what is done where it is."""
     _add_exactness_options(parser, prefix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from .errors import UsageError, first_line
-from .options import add_command, positive, thread_count
+from .options import add_command, add_timing_options
 from .output import check_writable, console, note, progress, write_json
 from .steps import Steps
 
@@ -32,19 +32,7 @@ def add_parser(subparsers) -> None:
         required=True,
         help="the records, a line of JSON for each site; new ones are added at the end",
     )
-    parser.add_argument(
-        "--threads",
-        type=thread_count,
-        metavar="N",
-        help="threads that TVM may use (default: TVM_NUM_THREADS, else TVM's own choice)",
-    )
-    parser.add_argument(
-        "--repeat",
-        type=positive,
-        default=10,
-        metavar="R",
-        help="rounds; each gives one figure for each way (default: 10)",
-    )
+    add_timing_options(parser)
     parser.add_argument(
         "--force", action="store_true", help="time again what FILE has already; the later counts"
     )

@@ -14,23 +14,23 @@ from math import prod
 
 from .window import PoolWindow
 
-# ns that one evaluation takes on one core, by what TVM calls to compute it; measured with
-# ``bench/activations.py`` for llvm with AVX-512.  A step that is not named costs nothing that can
-# be told beside a convolution (add, multiply, maximum, clip).
+# ns that one evaluation takes on one core, by what TVM calls to compute it; taken from
+# ``bench/results/activations.md``, llvm with AVX-512.  A step that is not named costs nothing that
+# can be told beside a convolution (add, multiply, maximum, clip).
 EVALUATION_NS: dict[str, float] = {
-    "exp": 2.3,
-    "sigmoid": 2.7,
-    "tanh": 5.9,
-    "erf": 10.1,
-    "log": 2.5,
-    "log2": 2.5,
-    "log10": 4.9,
-    "sinh": 4.9,
-    "atan": 11.5,
+    "exp": 2.05,
+    "sigmoid": 2.29,
+    "tanh": 4.72,
+    "erf": 10.56,
+    "log": 2.25,
+    "log2": 2.19,
+    "log10": 4.75,
+    "sinh": 4.25,
+    "atan": 11.48,
     "asinh": 22.6,
-    "sqrt": 0.1,
-    "fast_exp": 0.2,
-    "fast_tanh": 0.2,
+    "sqrt": 0.11,
+    "fast_exp": 0.15,
+    "fast_tanh": 0.18,
     "fast_erf": 0.2,
 }
 _EXPENSIVE_NS = 0.5

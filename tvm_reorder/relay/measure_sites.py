@@ -15,7 +15,6 @@ How it is timed
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,10 +26,10 @@ from tvm import relay
 
 from ..core.config import ReorderConfig
 from ..core.decision import Action
+from ..core.turns import time_in_turns
 from .extract import ExtractedSite
 from .pipeline import enabled
 
-_ROUND_MS = 20.0  # a round repeats the site until it lasts this long, for a figure above the clock
 _OPT_LEVEL = 3
 _PURE_TRANSFORM = re.compile(r"fused(_layout_transform)+(_\d+)?$")
 
@@ -72,14 +71,14 @@ def measure_site(
     tvm.TVMError
         If the site does not build.
     """
-    inputs = _draw_inputs(site.mod)
+    inputs = draw_inputs(site.mod)
     runners = {}
     for action in Action:
         library = build_site(site.mod, target, config, action)
         if library is not None:
             runners[action] = SiteRunner(library, inputs)
         advance()
-    return _time_in_turns(runners, rounds, advance)
+    return time_in_turns(runners, rounds, advance)
 
 
 def build_site(mod: tvm.IRModule, target: tvm.target.Target, config: ReorderConfig, action: Action):
@@ -175,22 +174,8 @@ def _is_border(number: int, nodes: list[dict], outputs: set[int]) -> bool:
     return reads_input or number in outputs
 
 
-def _time_in_turns(
-    runners: dict[Action, SiteRunner], rounds: int, advance: Callable[[], None]
-) -> dict[Action, list[float]]:
-    warm = max(runner.milliseconds(1) for runner in runners.values())
-    number = max(1, math.ceil(_ROUND_MS / max(warm, 1e-3)))
-    times: dict[Action, list[float]] = {action: [] for action in runners}
-    order = list(runners)
-    for _ in range(rounds):
-        for action in order:
-            times[action].append(runners[action].milliseconds(number))
-        order = order[1:] + order[:1]  # none always runs on the same one's heels
-        advance()
-    return times
-
-
-def _draw_inputs(mod: tvm.IRModule) -> dict[str, np.ndarray]:
+def draw_inputs(mod: tvm.IRModule) -> dict[str, np.ndarray]:
+    """Seeded inputs of a module: standard normal floats, integers from 0 to 127."""
     random = np.random.default_rng(0)
     return {param.name_hint: _draw(random, param.checked_type) for param in mod["main"].params}
 
