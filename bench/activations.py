@@ -12,7 +12,7 @@ import argparse
 import os
 import statistics
 
-from .harness import write_results
+from .harness import add_results_option, run_main, use_results, write_results
 
 TARGET = "llvm -mcpu=skylake-avx512"
 SHAPE = (1, 1024, 8, 8, 16)
@@ -62,7 +62,9 @@ def measure(operator, repeat: int) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeat", type=int, default=9)
+    add_results_option(parser)
     args = parser.parse_args()
+    use_results(args.results)
     os.environ["TVM_NUM_THREADS"] = "1"
     samples = {name: measure(operator, args.repeat) for name, operator in operators().items()}
     floor = statistics.median(samples["nn.relu"])
@@ -74,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_main(main))

@@ -20,7 +20,7 @@ from tvm.ir.instrument import PassInstrument
 import tvm_reorder
 from tvm_reorder.relay.passes import PASS_NAME
 
-from .harness import light_networks, write_results
+from .harness import add_results_option, light_networks, run_main, use_results, write_results
 
 TARGET = "llvm -mcpu=skylake-avx512"
 
@@ -77,7 +77,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--blocks", type=int, nargs="*", default=[100, 300, 1000])
     parser.add_argument("--without-densenet", action="store_true")
+    add_results_option(parser)
     args = parser.parse_args()
+    use_results(args.results)
     rows = [measure(f"chain of {n}", make_chain(n)) for n in args.blocks]
     if not args.without_densenet:
         model = onnx.load(light_networks()["light_densenet121"])
@@ -99,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_main(main))

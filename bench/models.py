@@ -1,11 +1,12 @@
 """Whole networks, stock against ours: results, kernels, time.
 
     python -m bench.models [--threads 2] [--batch 1] [--repeat 15] [--tuned-log FILE] [NAME ...]
+                           [--records FILE] [--target T] [--results DIR]
 
 Both builds of a network run in one process, round by round in turns.  A network's row is saved as
-soon as it is measured and replaces its older one (same network, batch, threads and schedules), so
-runs over some of the networks complete one table.  NAME is one of ``bench.networks.NETWORKS``; all
-that exist at this batch by default.
+soon as it is measured and replaces its older one (same network, batch, threads, schedules and
+target), so runs over some of the networks complete one table.  NAME is one of
+``bench.networks.NETWORKS``; all that exist at this batch by default.
 """
 
 from __future__ import annotations
@@ -23,51 +24,67 @@ from tvm import relay
 
 import tvm_reorder
 from tvm_reorder.cli.measure import Runner, compare_outputs
+from tvm_reorder.cli.targets import open_device, read_target
 from tvm_reorder.relay.floor_division import mend_floor_division
 
 from .harness import (
+    TARGET,
     add_options,
     merge_rows,
     read_commit,
     read_rows,
+    run_main,
     save_results,
     schedules_of,
     time_in_turns,
+    use_results,
     use_threads,
     write_results,
 )
 from .networks import NETWORKS, Network, choose_networks, draw_inputs, load_network
-from .peak import TARGET, measure_peak
+from .peak import measure_peak
 from .ratio import Ratio
 
 STEM = "models"
-KEY = ("network", "batch", "threads", "schedules")
+KEY = ("network", "batch", "threads", "schedules", "target")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    args = add_options(parser).parse_args()
+    add_options(parser)
+    parser.add_argument("--target", default=TARGET, help=f"compilation target (default: {TARGET})")
+    args = parser.parse_args()
     names = choose_networks(args.names, args.batch)
+    use_results(args.results)
     use_threads(args.threads)
-    peak = measure_peak(args.threads)
+    target = read_target(args.target, must_run_here=True)
+    peak = measure_peak(args.threads) if target.kind.name == "llvm" else None
+    common = {"target": args.target, "threads": args.threads, "peak_gflops": peak}
     rows, failed = read_rows(STEM), []
     for name in names:
         try:
-            row = measure_network(name, args.batch, args.repeat, args.tuned_log, args.records)
+            row = measure_network(
+                name, args.batch, args.repeat, args.tuned_log, args.records, target
+            )
         except Exception as error:  # one network must not cost the others their hours
             failed.append(name)
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             continue
-        rows = merge_rows(rows, [{**row, "threads": args.threads, "peak_gflops": peak}], KEY)
-        save_results(STEM, {"target": TARGET, "rows": rows}, tabulate(rows), peak)
+        rows = merge_rows(rows, [{**row, **common}], KEY)
+        save_results(STEM, {"rows": rows}, tabulate(rows), peak)
         print(f"{name}: {_ratio(row)}", file=sys.stderr, flush=True)
         gc.collect()  # a network holds its weights five times over; the next one needs the room
-    write_results(STEM, {"target": TARGET, "rows": rows}, tabulate(rows), peak)
+    write_results(STEM, {"rows": rows}, tabulate(rows), peak)
     return 1 if failed else 0
 
 
 def measure_network(
-    name: str, batch: int, repeat: int, tuned_log: str | None = None, records: str | None = None
+    name: str,
+    batch: int,
+    repeat: int,
+    tuned_log: str | None = None,
+    records: str | None = None,
+    target: str | tvm.target.Target = TARGET,
 ) -> dict:
     """Build, compare and time one network.
 
@@ -83,6 +100,8 @@ def measure_network(
         AutoTVM log that both builds take their schedules from.
     records : str, optional
         File of measured sites to decide by.
+    target : str or tvm.target.Target
+        What to build for; it must run here.
 
     Returns
     -------
@@ -96,13 +115,14 @@ def measure_network(
     """
     network = load_network(name, batch)
     with schedules_of(tuned_log):
-        stock, stock_s = _build(network)
+        stock, stock_s = _build(network, target)
         with tvm_reorder.enabled(decision="auto", records=records) as report:
-            ours, ours_s = _build(network)
+            ours, ours_s = _build(network, target)
     if report.errors:
         raise report.errors[-1]
     inputs = draw_inputs(network)
-    runners = {"stock": Runner(stock, inputs), "ours": Runner(ours, inputs)}
+    device = open_device(tvm.target.Target(target))
+    runners = {"stock": Runner(stock, inputs, device), "ours": Runner(ours, inputs, device)}
     return {
         "network": name,
         "batch": batch,
@@ -119,10 +139,10 @@ def measure_network(
     }
 
 
-def _build(network: Network):
+def _build(network: Network, target: str | tvm.target.Target):
     start = time.perf_counter()
     with mend_floor_division(), tvm.transform.PassContext(opt_level=3):
-        library = relay.build(network.mod, target=TARGET, params=network.params)
+        library = relay.build(network.mod, target=target, params=network.params)
     return library, time.perf_counter() - start
 
 
@@ -158,7 +178,17 @@ def tabulate(rows: list[dict]) -> list[list[str]]:
             row["schedules"],
         ),
     )
-    header = ["network", "batch", "threads", "schedules", "fused", "exchanged", "kept", "refused"]
+    header = [
+        "network",
+        "target",
+        "batch",
+        "threads",
+        "schedules",
+        "fused",
+        "exchanged",
+        "kept",
+        "refused",
+    ]
     header += ["results", "kernels", "stock ms", "ours ms", "stock / ours (quartiles)"]
     return [header, *map(_tabulate_row, rows)]
 
@@ -167,6 +197,7 @@ def _tabulate_row(row: dict) -> list[str]:
     actions, kernels, times = row["actions"], row["kernels"], row["time_ms"]
     return [
         row["network"],
+        row["target"],
         str(row["batch"]),
         str(row["threads"]),
         row["schedules"],
@@ -192,4 +223,4 @@ def _ratio(row: dict) -> Ratio:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_main(main))

@@ -16,7 +16,8 @@ import numpy as np
 import tvm
 from tvm import te, tir
 
-TARGET = "llvm -mcpu=skylake-avx512"
+from .harness import TARGET
+
 LANES = 16  # float32 values of a 512-bit register
 _CHAINS = 16  # latency 4 on two pipes needs 8; 32 registers hold 16, the factor and the summand
 _STEPS = 1_000_000

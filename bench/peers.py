@@ -23,7 +23,17 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 
-from .harness import merge_rows, read_commit, read_rows, time_in_turns, use_threads, write_results
+from .harness import (
+    add_results_option,
+    merge_rows,
+    read_commit,
+    read_rows,
+    run_main,
+    time_in_turns,
+    use_results,
+    use_threads,
+    write_results,
+)
 from .networks import NETWORKS, Network, choose_networks, draw_inputs, load_network
 from .peer_environments import PEERS, PeerError, default_folder, find_python
 from .peer_process import WorkerProcess
@@ -39,7 +49,9 @@ Commands = Mapping[str, list[str]]
 
 def main() -> int:
     args = _parse()
+    use_results(args.results)
     use_threads(args.threads)
+    read_rows(STEM)  # whatever is wrong with it must not come out after an hour
     network = load_network(args.network, args.batch)
     peers, failed = find_peers(args.peers, args.environments)
     row, failed_later = measure(network, peers, args.threads, args.repeat, args.tuned_log)
@@ -74,6 +86,7 @@ def _parse() -> argparse.Namespace:
         metavar="DIR",
         help="virtual environments of the peers (default: in the user's cache)",
     )
+    add_results_option(parser)
     args = parser.parse_args()
     try:
         choose_networks([args.network], args.batch)
@@ -176,4 +189,4 @@ def _write_files(network: Network, folder: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_main(main))

@@ -45,9 +45,11 @@ from .harness import (
     merge_rows,
     read_commit,
     read_rows,
+    run_main,
     save_results,
     schedules_of,
     time_in_turns,
+    use_results,
     use_threads,
     write_results,
 )
@@ -63,8 +65,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     args = add_options(parser).parse_args()
     names = choose_networks(args.names, args.batch)
+    use_results(args.results)
     use_threads(args.threads)
     peak = measure_peak(args.threads)
+    common = {"target": TARGET, "threads": args.threads, "peak_gflops": peak}
     rows, failed = read_rows(STEM), []
     for site in find_sites(names, args.batch):
         try:
@@ -73,10 +77,10 @@ def main() -> int:
             failed.append(site.name)
             print(f"{site.name}: {error}", file=sys.stderr, flush=True)
             continue
-        rows = merge_rows(rows, [{**row, "threads": args.threads, "peak_gflops": peak}], KEY)
-        save_results(STEM, {"target": TARGET, "rows": rows}, tabulate(rows), peak)
+        rows = merge_rows(rows, [{**row, **common}], KEY)
+        save_results(STEM, {"rows": rows}, tabulate(rows), peak)
         print(f"{site.name}: {_ratio(row, 'auto')}", file=sys.stderr, flush=True)
-    write_results(STEM, {"target": TARGET, "rows": rows}, tabulate(rows), peak)
+    write_results(STEM, {"rows": rows}, tabulate(rows), peak)
     return 1 if failed else 0
 
 
@@ -230,4 +234,4 @@ def _ratio(row: dict, build: str) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_main(main))
