@@ -1,10 +1,12 @@
 """Every float32 in order through an activation as TVM compiles it: does it ever fall?
 
-    python -m bench.bench_monotone_sweep [NAME ...]
+    python -m bench.bench_monotone_sweep [--target TARGET] [--results DIR] [NAME ...]
 
 For each function: decreasing steps between neighbours, and the worst drop below the running
 maximum, in units in the last place.  These are the figures of ``tvm_reorder/core/measured.py``.
-About a minute a function on one core.
+About a minute a function on one core.  On another target, such as ``cuda``, they say what licence a
+function needs there (``ulp:N``), before which only ``ulp:any`` moves it; they are written to
+``monotone_sweep_KIND.json`` then.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import sys
 import time
 
 import numpy as np
+
+from .harness import add_results_option, run_main, use_results, write_results
 
 TARGET = "llvm -mcpu=skylake-avx512"
 CHUNK = 1 << 24
@@ -46,7 +50,7 @@ def rank(values: np.ndarray) -> np.ndarray:
     return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
 
-def sweep(make, opt_level: int) -> dict:
+def sweep(make, opt_level: int, target, device) -> dict:
     """Run one function over all floats."""
     import tvm
     from tvm import relay
@@ -55,7 +59,7 @@ def sweep(make, opt_level: int) -> dict:
     x = relay.var("x", shape=(CHUNK,))
     mod = tvm.IRModule.from_expr(relay.Function([x], make(x)))
     with tvm.transform.PassContext(opt_level=opt_level):
-        executor = GraphModule(relay.build(mod, TARGET)["default"](tvm.cpu()))
+        executor = GraphModule(relay.build(mod, target)["default"](device))
     steps = worst = nan = 0
     last = top = np.float32(-np.inf)
     start = time.perf_counter()
@@ -77,28 +81,36 @@ def sweep(make, opt_level: int) -> dict:
     return {"decreasing_steps": steps, "worst_drop_ulp": worst, "nan": nan, "seconds": seconds}
 
 
-def main() -> None:
+def main() -> int:
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--target", default=TARGET, help=f"what to sweep (default: {TARGET})")
+    add_results_option(parser)
     args = parser.parse_args()
-    from .harness import write_results
+    from tvm_reorder.cli.targets import open_device, read_target
 
+    use_results(args.results)
     functions = make_functions()
     unknown = sorted(set(args.names) - set(functions))
     if unknown:
-        sys.exit(f"function is {unknown[0]!r} but must be one of {', '.join(functions)}")
+        raise ValueError(f"function is {unknown[0]!r} but must be one of {', '.join(functions)}")
+    target = read_target(args.target, must_run_here=True)
+    device = open_device(target)
     rows = {}
     for name in args.names or functions:
-        rows[name] = sweep(*functions[name])
+        rows[name] = sweep(*functions[name], target, device)
         print(name, rows[name], file=sys.stderr, flush=True)
     table = [["function", "decreasing steps", "worst drop (ulp)", "NaN results"]]
     table += [
         [n, str(r["decreasing_steps"]), str(r["worst_drop_ulp"]), str(r["nan"])]
         for n, r in rows.items()
     ]
-    write_results("monotone_sweep", {"target": TARGET, "dtype": "float32", "rows": rows}, table)
+    kind = target.kind.name
+    name = "monotone_sweep" if kind == "llvm" else f"monotone_sweep_{kind}"
+    write_results(name, {"target": str(target), "dtype": "float32", "rows": rows}, table)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_main(main))

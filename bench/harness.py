@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -154,13 +155,19 @@ def save_results(
     """As `write_results`, and show nothing."""
     read_document(name)  # what cannot be added to must not be replaced either
     RESULTS.mkdir(parents=True, exist_ok=True)
-    command = ("python -m bench." + Path(sys.argv[0]).stem + " " + " ".join(sys.argv[1:])).strip()
+    command = f"python -m {_read_module()} {' '.join(map(shlex.quote, sys.argv[1:]))}".strip()
     machine = describe_machine() | ({} if peak is None else {"peak_gflops": peak})
     document = {"command": command, "machine": machine, **results}
     _replace(RESULTS / f"{name}.json", json.dumps(document, indent=1) + "\n")
     header, *rows = table
     lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
     _replace(RESULTS / f"{name}.md", "\n".join([f"Made by `{command}`.", "", *lines, ""]))
+
+
+def _read_module() -> str:
+    """The module that was started with ``python -m``."""
+    spec = sys.modules["__main__"].__spec__
+    return Path(sys.argv[0]).stem if spec is None else spec.name.removesuffix(".__main__")
 
 
 def run_main(main: Callable[[], int | None]) -> int:

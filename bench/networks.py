@@ -247,6 +247,7 @@ NETWORKS: dict[str, Entry] = {
         for layers in (16, 19)
         for kind in ("relu", "tanh", "sigmoid")
     },
+    "vgg11_relu": Entry(partial(_vgg, 11, "relu"), 5),
     "resnet18": Entry(_resnet18, 1),
     "lenet": Entry(_lenet, 2),
     "tiny_yolo": Entry(_tiny_yolo, 6),

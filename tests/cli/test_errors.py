@@ -68,7 +68,10 @@ def test_target(fails, model, target, said):
 
 
 def test_target_that_cannot_run_here_or_be_built(fails, model, tmp_path):
-    assert "llvm target" in fails("compare", model, "--target", "c")
+    assert "cuda or llvm target" in fails("compare", model, "--target", "c")
+    for arguments in (["compare", model], ["tune-sites", model, "-o", tmp_path / "sites.jsonl"]):
+        assert "no CUDA GPU that TVM can use" in fails(*arguments, "--target", "cuda")
+    assert "must name its architecture" in fails("inspect", model, "--target", "cuda")
     out = tmp_path / "out.tar"
     assert "built with" in fails("compile", model, "-o", out, "--target", "cuda -arch=sm_80")
     assert not out.exists()

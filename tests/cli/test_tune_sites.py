@@ -54,7 +54,7 @@ def tuned(monkeypatch):
 
     names = []
 
-    def measure(site, target, config, rounds, advance):
+    def measure(site, target, config, rounds, advance, device):
         names.append(site.name)
         for _ in range(measure_sites.count_steps(rounds)):
             advance()

@@ -132,6 +132,52 @@ def test_what_is_not_possible_is_not_done_however_fast():
     assert choose(SITE, {EXCHANGE}, "auto", None, table).action is EXCHANGE
 
 
+def test_without_knowledge_why_not_fused_is_said_too():
+    decision = choose(SITE, {KEEP, EXCHANGE}, "auto", note="not fused: grouped")
+    assert decision.note.startswith("no record") and decision.note.endswith("; not fused: grouped")
+
+
+@pytest.mark.parametrize("model", [None, Table(keep=2, exchange=9), Table(keep=1.0, fuse=1.0)])
+@pytest.mark.parametrize("chain", [("nn.relu",), ("sigmoid",)], ids=str)
+def test_apart_even_a_cheap_activation_is_exchanged(model, chain):
+    """An exchange behind no convolution that could be fused, or where fusing would not pay."""
+    records = Table(keep=1, exchange=2)
+    possible = ALL if model and FUSE in model.milliseconds else {KEEP, EXCHANGE}
+    decision = choose(
+        workload(chain=chain),
+        possible,
+        "auto",
+        records,
+        model,
+        "not fused: grouped",
+        are_apart=True,
+    )
+    assert decision.action is EXCHANGE and records.asked == 0
+    assert "kernel of its own; not fused: grouped" in decision.note
+
+
+def test_apart_fusing_has_to_pay_without_the_activation():
+    class Bare(Table):
+        def estimate(self, site, action, kernel_ms=None):
+            assert site.chain == ()
+            return super().estimate(site, action) if kernel_ms is None else kernel_ms
+
+    apart = lambda **options: choose(SITE, ALL, "auto", are_apart=True, **options)
+    assert apart(model=Bare(keep=2, fuse=1)) == Decision(FUSE, "model", 2.0)
+    assert apart(model=Bare(keep=1, fuse=2)).action is EXCHANGE
+    tuned = apart(model=Bare(keep=1, fuse=2), tuned=(4.0, 2.0))
+    assert tuned == Decision(FUSE, "tuning log", 2.0)
+
+
+def test_apart_what_cannot_be_exchanged_is_weighed_as_ever():
+    site = workload(chain=())
+    decide = lambda model, possible: choose(site, possible, "auto", None, model, are_apart=True)
+    assert decide(Table(keep=2, fuse=1), {KEEP, FUSE}).action is FUSE
+    assert decide(Table(keep=1, fuse=2), {KEEP, FUSE}).action is KEEP
+    assert decide(None, {KEEP}).action is KEEP
+    assert choose(SITE, ALL, "keep", are_apart=True) == Decision(KEEP, "option")
+
+
 def test_a_decision_is_one_line():
     line = str(Decision(FUSE, "records", 1.234, "so"))
     assert line == "fuse by records, expected 1.23x (so)"

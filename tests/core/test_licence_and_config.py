@@ -5,17 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_reorder.core.config import ReorderConfig
-from tvm_reorder.core.licence import BITWISE, EQUAL, Licence
+from tvm_reorder.core.licence import ANY_DROP, BITWISE, EQUAL, Licence
 
 
-@given(st.integers(0, 99), st.booleans())
+@given(st.integers(0, 99) | st.just(ANY_DROP), st.booleans())
 def test_a_licence_survives_its_text(ulp, strict):
     licence = Licence(ulp=ulp, strict=strict)
     assert Licence.parse(str(licence)) == licence
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ulp", "ulp:0", "ulp:-1", "ulp:1.5", "strict ulp:2", "strict+", "+ulp:1", "exact"]
+    "text",
+    ["", "ulp", "ulp:0", "ulp:-1", "ulp:1.5", "ulp:inf", "ulp:anything", "any"]
+    + ["strict ulp:2", "strict+", "+ulp:1", "exact"],
 )
 def test_nonsense_is_named(text):
     with pytest.raises(ValueError, match="licence is .* but must be 'equal'"):
@@ -26,6 +28,13 @@ def test_drops_are_allowed_up_to_the_licence():
     assert EQUAL.allows_drop(0) and not EQUAL.allows_drop(1) and not EQUAL.allows_drop(None)
     assert Licence(ulp=7).allows_drop(7) and not Licence(ulp=7).allows_drop(8)
     assert not Licence(ulp=99).allows_drop(None)
+
+
+@pytest.mark.parametrize("text, strict", [("ulp:any", False), ("strict+ulp:any", True)])
+def test_any_drop_may_be_unknown(text, strict):
+    licence = Licence.parse(text)
+    assert licence.strict is strict and str(licence) == text
+    assert licence.allows_drop(None) and licence.allows_drop(10**9) and licence.allows_drop(0)
 
 
 def test_config_reads_a_licence_from_text():

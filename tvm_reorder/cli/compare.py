@@ -49,10 +49,11 @@ def _compare(args):
     from .known import note_unusable_records
     from .measure import Runner, compare_outputs, summarise
     from .models import load_model
-    from .targets import read_target
+    from .targets import open_device, read_target
 
     check_writable(args.json, "--json")
     target = read_target(args.target, must_run_here=True)
+    device = open_device(target)
     note_unusable_records(args, target)
     with progress(f"reading {args.model}"):
         model = load_model(args.model, args.input_shapes, args.model_format)
@@ -61,7 +62,8 @@ def _compare(args):
     else:
         inputs = draw_inputs(model.inputs, args.seed)
     stock_library, reordered_library, report = _build_both(model, target, args)
-    stock, reordered = Runner(stock_library, inputs), Runner(reordered_library, inputs)
+    stock = Runner(stock_library, inputs, device)
+    reordered = Runner(reordered_library, inputs, device)
     pairs = list(zip(stock.outputs(), reordered.outputs()))
     differences = [compare_outputs(*pair) for pair in pairs]
     with progress("timing"):
@@ -78,7 +80,7 @@ def _compare(args):
         "kernels": {"stock": stock.kernels, "reordered": reordered.kernels},
         "time_ms": times,
         "ratio": summarise(times["stock"])[0] / summarise(times["reordered"])[0],
-        **_circumstances(args),
+        **_circumstances(target, args),
     }
     return result, report
 
@@ -105,18 +107,19 @@ def _build_both(model, target, args):
         ) from error
 
 
-def _circumstances(args) -> dict:
+def _circumstances(target, args) -> dict:
     import numpy
     import tvm
 
     from .. import __version__
+    from ..relay.circumstances import read_processor
 
     return {
         "opt_level": args.opt_level,
         "threads": tvm.runtime.num_threads(),
         "machine": {
             "architecture": platform.machine(),
-            "processor": str(tvm.target.codegen.llvm_get_system_cpu()),
+            "processor": read_processor(target),
             "cores": os.cpu_count(),
         },
         "versions": {

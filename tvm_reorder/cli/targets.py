@@ -11,6 +11,8 @@ from tvm.target import codegen
 
 from .errors import UsageError, first_line
 
+# The kinds of target whose code can run in this process, and TVM's names of their devices.
+RUNNABLE = {"llvm": "cpu", "cuda": "cuda"}
 # What tvmc itself dies of, and what it means.
 _NO_MESSAGE = {
     IndexError: "it is empty",
@@ -31,9 +33,11 @@ def read_target(text: str, must_run_here: bool = False) -> tvm.target.Target:
     Raises
     ------
     UsageError
-        If there is no such target, triple or processor, or it cannot run here.
+        If there is no such target, triple or processor, or it cannot run here; if a CUDA target
+        has no architecture and there is no GPU to ask for one.
     """
     _check_triple(text)
+    _check_cuda(text, must_run_here)
     try:
         target, partitions = target_from_cli(text)
     except (TVMCException, ValueError, IndexError, UnboundLocalError, tvm.TVMError) as error:
@@ -46,8 +50,8 @@ def read_target(text: str, must_run_here: bool = False) -> tvm.target.Target:
         raise UsageError(
             f"--target is {text!r} but must be one TVM target; composite ones are for tvmc-reorder"
         )
-    if must_run_here and target.kind.name != "llvm":
-        raise UsageError(f"--target is {text!r} but must be an llvm target, to be run here")
+    if must_run_here and target.kind.name not in RUNNABLE:
+        raise UsageError(f"--target is {text!r} but must be a cuda or llvm target, to be run here")
     if target.kind.name == "llvm":
         _check_processor(target)
     return target
@@ -62,8 +66,59 @@ def check_buildable(target: tvm.target.Target) -> None:
         If it has none.
     """
     kind = target.kind.name
-    if tvm.get_global_func(f"target.build.{kind}", allow_missing=True) is None:
+    if not _has(f"target.build.{kind}"):
         raise UsageError(f"--target is {kind!r} but must be one that this TVM was built with")
+
+
+def open_device(target: tvm.target.Target) -> tvm.runtime.Device:
+    """The device of this machine that code for a target runs on.
+
+    Parameters
+    ----------
+    target : tvm.target.Target
+        One of a kind in `RUNNABLE`.
+
+    Returns
+    -------
+    tvm.runtime.Device
+        The CPU for llvm, the first GPU for cuda.
+
+    Raises
+    ------
+    UsageError
+        If there is none; the message is one line that names what is missing.
+    """
+    kind = target.kind.name
+    if kind == "cuda":
+        _require_gpu()
+    return tvm.device(RUNNABLE[kind])
+
+
+def _check_cuda(text: str, must_run_here: bool) -> None:
+    """Checked in the text: where TVM finds no GPU to ask, it fills in an old architecture."""
+    if not re.match(r"\s*cuda\b", text):
+        return
+    if must_run_here:
+        _require_gpu()
+    if "arch=" not in text and not tvm.cuda(0).exist:
+        raise UsageError(
+            f"--target is {text!r} but must name its architecture, such as "
+            "'cuda -arch=sm_90': there is no GPU here to ask"
+        )
+
+
+def _require_gpu() -> None:
+    missing = None if tvm.cuda(0).exist else "no driver or no GPU answers (see nvidia-smi)"
+    if not _has("target.build.cuda") or not _has("device_api.cuda"):
+        missing = "this TVM was built without CUDA; scripts/cuda_env.sh sets up one that has it"
+    if missing:
+        raise UsageError(
+            f"--target is 'cuda' but this machine has no CUDA GPU that TVM can use: {missing}"
+        )
+
+
+def _has(function: str) -> bool:
+    return tvm.get_global_func(function, allow_missing=True) is not None
 
 
 def _check_triple(text: str) -> None:

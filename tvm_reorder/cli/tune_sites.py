@@ -43,13 +43,14 @@ def run(args) -> int:
     from ..relay.circumstances import read_circumstances
     from .known import read_known
     from .models import load_model
-    from .targets import read_target
+    from .targets import open_device, read_target
 
     if args.output == "-":
         raise UsageError("--output is '-' but must be a file")
     check_writable(args.output, "--output")
     check_writable(args.json, "--json")
     target = read_target(args.target, must_run_here=True)
+    device = open_device(target)
     circumstances = read_circumstances(target)
     with progress(f"reading {args.model}"):
         model = load_model(args.model, args.input_shapes, args.model_format)
@@ -58,7 +59,7 @@ def run(args) -> int:
     pending = [site for site in sites if args.force or known.times(site.workload) is None]
     if len(pending) < len(sites):
         note(f"{len(sites) - len(pending)} of {len(sites)} sites are in {args.output} already")
-    failures = _tune(pending, target, circumstances, args)
+    failures = _tune(pending, target, device, circumstances, args)
     records = read_known(args.output, circumstances, say=False)
     result = [_describe(site, records) for site in sites]
     if args.json != "-":
@@ -81,14 +82,16 @@ def _find_sites(model, target, args):
         return extract_sites(prepared, report), len(report.sites)
 
 
-def _tune(pending, target, circumstances, args) -> list[str]:
+def _tune(pending, target, device, circumstances, args) -> list[str]:
     """Measure and record; gives a line for each site that cannot be measured."""
     from ..relay.measure_sites import count_steps
 
     steps = Steps(len(pending), count_steps(args.repeat))
     try:
         with steps:
-            failures = [_tune_site(site, target, circumstances, args, steps) for site in pending]
+            failures = [
+                _tune_site(site, target, device, circumstances, args, steps) for site in pending
+            ]
     except KeyboardInterrupt:
         raise UsageError(
             f"interrupted: {steps.finished} of {len(pending)} sites were added to {args.output}; "
@@ -97,7 +100,7 @@ def _tune(pending, target, circumstances, args) -> list[str]:
     return [failure for failure in failures if failure]
 
 
-def _tune_site(site, target, circumstances, args, steps) -> str | None:
+def _tune_site(site, target, device, circumstances, args, steps) -> str | None:
     from ..core.config import ReorderConfig
     from ..core.records import Record, append_record
     from ..relay.measure_sites import measure_site
@@ -105,7 +108,7 @@ def _tune_site(site, target, circumstances, args, steps) -> str | None:
     steps.begin(site.name)
     try:
         config = ReorderConfig(licence=args.licence)
-        times = measure_site(site, target, config, args.repeat, steps.advance)
+        times = measure_site(site, target, config, args.repeat, steps.advance, device)
     except Exception as error:  # whatever a compiler raises; the other sites go on
         return f"{site.name}: {first_line(error)}"
     record = Record(

@@ -227,7 +227,7 @@ def _drop_refusal(total: MonotoneMap, link: Link, config: ReorderConfig) -> Refu
             Reason.UNPROVEN,
             f"{link.map.name} as computed on {link.dtype}",
             "not known to be non-decreasing for this target",
-            "proven or measured to be",
+            "proven or measured to be (the licence ulp:any takes it as it is)",
         )
     return Refusal(
         Reason.DECREASES_AS_COMPUTED,

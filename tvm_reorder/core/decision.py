@@ -8,12 +8,19 @@ Order of authority
        expect more.
     5. Nothing is known of the target: *exchange* where an expensive activation runs on at most
        half of the values, else *keep*.  A guess that can lose is never made.
+
+Operators compiled apart
+    Where each operator becomes a kernel of its own (``relay.FuseOps.max_depth`` 1, or opt_level 0)
+    an activation reads and writes all its values, and the exchange leaves every other kernel as it
+    is: it always gains, even for ReLU, on every target.  Only the convolution and the pool are left
+    to weigh then: both in one kernel or not.  Records were measured with operators fused, so they
+    say nothing here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from statistics import median
 from typing import Protocol
@@ -26,6 +33,8 @@ from .workload import SiteWorkload
 LEAST_GAIN = 1.01
 # The same where the convolution alone was tuned and the fused operator was not.
 LEAST_GAIN_UNTUNED = 1.05
+_UNKNOWN = "no record and no cost model for this target"
+_APART = "each operator is a kernel of its own"
 
 
 class Action(str, Enum):
@@ -98,6 +107,7 @@ def choose(
     model: CostModel | None = None,
     note: str = "",
     tuned: tuple[float | None, float | None] = (None, None),
+    are_apart: bool = False,
 ) -> Decision:
     """Decide one site at which the exchange is exact.
 
@@ -116,9 +126,13 @@ def choose(
         Why something is not possible, where that needs saying.
     tuned : pair of float or None
         Milliseconds of the convolution alone and of the fused operator in a tuning log.
+    are_apart : bool
+        True if each operator becomes a kernel of its own.
     """
     if wanted != "auto":
         return _forced(Action(wanted), possible, note)
+    if are_apart:
+        return _choose_apart(workload, possible, model, note, tuned)
     measured = records.times(workload) if records else None
     if measured and Action.KEEP in measured:
         return _fastest({a: median(t) for a, t in measured.items()}, possible, "records", note)
@@ -128,7 +142,17 @@ def choose(
     if Action.KEEP in times:
         least = LEAST_GAIN if tuned[0] is None else LEAST_GAIN_UNTUNED
         return _fastest(times, possible, "model", note, least)
-    return _by_evaluations(workload, possible)
+    return _by_evaluations(workload, possible, note)
+
+
+def _choose_apart(workload, possible, model: CostModel | None, note: str, tuned) -> Decision:
+    """Weigh the convolution and the pool alone: what the steps cost falls either way."""
+    bare = replace(workload, chain=())
+    ends = {*possible} - {Action.EXCHANGE}
+    decision = choose(bare, ends, "auto", None, model, note, tuned)
+    if decision.action is Action.FUSE or Action.EXCHANGE not in possible:
+        return decision
+    return Decision(Action.EXCHANGE, "evaluations", None, _join(_APART, note))
 
 
 def _estimate(workload, possible, model: CostModel, tuned) -> dict[Action, float]:
@@ -139,12 +163,10 @@ def _estimate(workload, possible, model: CostModel, tuned) -> dict[Action, float
     return {action: time for action, time in times.items() if time is not None}
 
 
-def _by_evaluations(workload: SiteWorkload, possible: Collection[Action]) -> Decision:
-    unknown = "no record and no cost model for this target"
+def _by_evaluations(workload: SiteWorkload, possible: Collection[Action], note: str) -> Decision:
     is_safe = is_expensive(workload.chain) and workload.elements >= 2 * workload.pooled
-    if Action.EXCHANGE in possible and is_safe:
-        return Decision(Action.EXCHANGE, "evaluations", None, unknown)
-    return Decision(Action.KEEP, "evaluations", None, unknown)
+    action = Action.EXCHANGE if Action.EXCHANGE in possible and is_safe else Action.KEEP
+    return Decision(action, "evaluations", None, _join(_UNKNOWN, note))
 
 
 def _forced(wanted: Action, possible: Collection[Action], note: str) -> Decision:
@@ -170,6 +192,9 @@ def _fastest(
     best = min(candidates, key=candidates.get)
     gain = keep / candidates[best]
     if gain < least:
-        would = f"{best} would give {gain:.2f}x"
-        return Decision(Action.KEEP, basis, 1.0, f"{would}; {note}" if note else would)
+        return Decision(Action.KEEP, basis, 1.0, _join(f"{best} would give {gain:.2f}x", note))
     return Decision(best, basis, gain, "" if best is Action.FUSE else note)
+
+
+def _join(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

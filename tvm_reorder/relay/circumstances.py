@@ -21,7 +21,7 @@ class Circumstances:
     tvm_version : str
         Version of TVM.
     processor : str
-        LLVM's name of this machine's processor.
+        What the code runs on: LLVM's name of this machine's processor, or the GPU's name.
     """
 
     target: str
@@ -34,10 +34,24 @@ def read_circumstances(target: Target | str | None = None) -> Circumstances:
     """The circumstances of a build for `target` (the one in scope, else llvm) on this machine."""
     if target is None:
         target = Target.current(allow_none=True) or "llvm"
-    processor = str(codegen.llvm_get_system_cpu())
+    target = Target(target)
     return Circumstances(
-        describe_target(Target(target)), tvm.runtime.num_threads(), tvm.__version__, processor
+        describe_target(target),
+        tvm.runtime.num_threads(),
+        tvm.__version__,
+        read_processor(target),
     )
+
+
+def read_processor(target: Target) -> str:
+    """What code for a target runs on here: the first GPU for cuda, else the processor.
+
+    Of a machine without a GPU it is ``"no GPU"``: no record was measured there.
+    """
+    if target.kind.name != "cuda":
+        return str(codegen.llvm_get_system_cpu())
+    gpu = tvm.cuda(0)
+    return str(gpu.device_name) if gpu.exist else "no GPU"
 
 
 def describe_target(target: Target) -> str:

@@ -11,6 +11,7 @@ from tvm import relay
 from ..core.checks import Plan
 from ..core.config import ReorderConfig
 from ..core.decision import Action, CostModel, Decision, TimedRecords, choose
+from ..core.gpu_model import find_gpu_model
 from ..core.measured import MEASURED_TARGET
 from ..core.records import describe_problems, read_records
 from ..core.refusal import Refusal
@@ -42,12 +43,15 @@ class SiteDecider:
         Measured sites.
     model : CostModel or None
         Expected times on the target.
+    are_apart : bool
+        True if TVM will make a kernel of each operator.
     """
 
     wanted: str
     obstacle: Refusal | None
     records: TimedRecords | None
     model: CostModel | None
+    are_apart: bool = False
 
     def decide(
         self, graph: FunctionGraph, pool: relay.Call, match: Match, plan: Plan
@@ -59,7 +63,9 @@ class SiteDecider:
         base = steps[-1].source if is_whole else None
         uses = count_uses(base, steps[-1].region) if is_whole else 0
         source = _describe_source(match.pool.data_of(pool) if joins else steps[-1].source)
-        return self._decide(graph, pool, match.pool, base, uses, plan.chain, source)
+        # A clamp is one more kernel, which the fewer values need not pay for.
+        are_apart = self.are_apart and not plan.clamps
+        return self._decide(graph, pool, match.pool, base, uses, plan.chain, source, are_apart)
 
     def decide_bare(
         self, graph: FunctionGraph, pool: relay.Call, facts: PoolFacts
@@ -68,9 +74,9 @@ class SiteDecider:
         base = facts.data_of(pool)
         if isinstance(facts.window, Refusal) or read_convolution(base) is None:
             return None
-        return self._decide(graph, pool, facts, base, 1, (), op_name(base))
+        return self._decide(graph, pool, facts, base, 1, (), op_name(base), self.are_apart)
 
-    def _decide(self, graph, pool, facts, base, uses, chain, source):
+    def _decide(self, graph, pool, facts, base, uses, chain, source, are_apart):
         convolution = None if base is None else read_convolution(base)
         names = tuple(_CANONICAL.get(name, name) for name in chain)
         workload = SiteWorkload(facts.window, facts.planes, names, convolution, facts.dtype, source)
@@ -84,9 +90,10 @@ class SiteDecider:
         tuned = (None, None)
         if Action.FUSE in possible and self.model is not None:
             tuned = read_tuned(base, read_fused_attributes(base, pool, facts))
-        return workload, choose(
-            workload, possible, self.wanted, self.records, self.model, note, tuned
+        decision = choose(
+            workload, possible, self.wanted, self.records, self.model, note, tuned, are_apart
         )
+        return workload, decision
 
 
 def make_decider(
@@ -112,8 +119,23 @@ def make_decider(
         config.decision,
         find_general_obstacle(context, target),
         _load_records(config),
-        make_model() if target == MEASURED_TARGET else None,
+        _find_model(target),
+        _are_apart(context),
     )
+
+
+def _find_model(target: str) -> CostModel | None:
+    if target == MEASURED_TARGET:
+        return make_model()
+    if target != "cuda":
+        return None
+    return find_gpu_model(str(tvm.target.Target.current().attrs.get("arch", "")))
+
+
+def _are_apart(context: tvm.transform.PassContext) -> bool:
+    """True if FuseOps will leave each operator by itself."""
+    depth = (context.config or {}).get("relay.FuseOps.max_depth")
+    return context.opt_level == 0 or (depth is not None and int(depth) == 1)
 
 
 def read_tuned(conv: relay.Call, attributes: FusedAttributes) -> tuple[float | None, float | None]:

@@ -45,6 +45,7 @@ def measure_site(
     config: ReorderConfig,
     rounds: int,
     advance: Callable[[], None] = lambda: None,
+    device: tvm.runtime.Device | None = None,
 ) -> dict[Action, list[float]]:
     """Build a site in every way that is possible and time the builds in turns.
 
@@ -60,6 +61,8 @@ def measure_site(
         Figures for each way.
     advance : callable
         Called `count_steps` times.
+    device : tvm.runtime.Device, optional
+        Where it runs; the CPU by default.
 
     Returns
     -------
@@ -76,7 +79,7 @@ def measure_site(
     for action in Action:
         library = build_site(site.mod, target, config, action)
         if library is not None:
-            runners[action] = SiteRunner(library, inputs)
+            runners[action] = SiteRunner(library, inputs, device)
         advance()
     return time_in_turns(runners, rounds, advance)
 
@@ -105,11 +108,19 @@ class SiteRunner:
         What `relay.build` returned.
     inputs : dict of str to numpy.ndarray
         All inputs.
+    device : tvm.runtime.Device, optional
+        Where it runs; the CPU by default.
     """
 
-    def __init__(self, library, inputs: dict[str, np.ndarray]):
+    def __init__(
+        self,
+        library,
+        inputs: dict[str, np.ndarray],
+        device: tvm.runtime.Device | None = None,
+    ):
         self.segments = read_segments(library.get_graph_json())
-        module = library["debug_create"]("default", tvm.cpu())
+        self._device = device or tvm.cpu()
+        module = library["debug_create"]("default", self._device)
         for name, array in inputs.items():
             module["set_input"](name, tvm.nd.array(array))
         self._execute = module["execute_node"]
@@ -126,6 +137,7 @@ class SiteRunner:
         for segment in self.segments:
             start = perf_counter()
             self._execute(segment.last)
+            self._device.sync()  # a GPU goes on by itself when the call has returned
             if segment.counts:
                 seconds += perf_counter() - start
         return seconds
