@@ -30,6 +30,7 @@ from tvm_reorder.relay.floor_division import mend_floor_division
 from .harness import (
     TARGET,
     add_options,
+    choose_licence,
     merge_rows,
     read_commit,
     read_rows,
@@ -116,7 +117,8 @@ def measure_network(
     network = load_network(name, batch)
     with schedules_of(tuned_log):
         stock, stock_s = _build(network, target)
-        with tvm_reorder.enabled(decision="auto", records=records) as report:
+        options = {"decision": "auto", "records": records, "licence": choose_licence(target)}
+        with tvm_reorder.enabled(**options) as report:
             ours, ours_s = _build(network, target)
     if report.errors:
         raise report.errors[-1]
@@ -129,6 +131,7 @@ def measure_network(
         "schedules": "default" if tuned_log is None else "tuned",
         "tuned_log": tuned_log,
         "records": records,
+        "licence": choose_licence(target),
         "commit": read_commit(),
         **_compare(runners["stock"].outputs(), runners["ours"].outputs()),
         "kernels": {build: runner.kernels for build, runner in runners.items()},
