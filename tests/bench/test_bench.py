@@ -107,18 +107,6 @@ def test_peak_of_more_threads_than_there_are():
         measure_peak(1000)
 
 
-def test_tuning_goes_on_behind_a_cut_line(tmp_path):
-    from bench.tune import drop_cut_line, read_history
-
-    log = tmp_path / "log"
-    drop_cut_line(str(log))
-    assert not read_history(str(log))
-    log.write_text('# whole\n{"input": [')
-    drop_cut_line(str(log))
-    assert log.read_text() == "# whole\n"
-    assert not read_history(str(log))
-
-
 def test_share_of_the_saving():
     from bench.sites import ideal_ms
 
