@@ -17,9 +17,9 @@ import sys
 from typing import TextIO
 
 from bench.harness import read_rows, run_main, use_results, use_threads
+from bench.quiet import quiet
 from bench.tuning.log import Sidecar
 from bench.tuning.options import make_parser, read_job
-from bench.quiet import quiet
 from bench.tuning.session import STEM, TUNERS, save_row, tune_all
 from bench.tuning.watch import Stopped
 

@@ -51,7 +51,8 @@ class AutoScheduler:
 
     def find_tasks(self) -> list[Task]:
         """Every kernel that auto_scheduler holds worth a search."""
-        return gather_tasks(self._extract, {name: [way] for name, way in DECISIONS.items()})
+        ways = {name: [way] for name, way in DECISIONS.items()}
+        return gather_tasks(self._extract, ways, self._job.target)
 
     def _extract(self) -> Iterator[Extracted]:
         model = self._job.model

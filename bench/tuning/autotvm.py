@@ -63,7 +63,7 @@ class AutoTvm:
 
     def find_tasks(self) -> list[Task]:
         """The convolutions, those fused with a pool last."""
-        tasks = gather_tasks(self._extract, _WAYS)
+        tasks = gather_tasks(self._extract, _WAYS, self._job.target)
         return sorted(tasks, key=lambda task: task.native.name == FUSED)
 
     def _extract(self) -> Iterator[Extracted]:

@@ -39,7 +39,7 @@ def compare(tuner, job: Job, repeat: int) -> dict:
     """
     libraries, reports = {}, {}
     for variant in VARIANTS:
-        with reordered(DECISIONS[variant]) as report:
+        with reordered(DECISIONS[variant], job.target) as report:
             libraries[variant] = tuner.build()
         reports[variant] = report
     session = job.tracker.open_session() if job.tracker else None

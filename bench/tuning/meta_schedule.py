@@ -60,7 +60,8 @@ class MetaSchedule:
 
     def find_tasks(self) -> list[Task]:
         """Every kernel."""
-        return gather_tasks(self._extract, {name: [way] for name, way in DECISIONS.items()})
+        ways = {name: [way] for name, way in DECISIONS.items()}
+        return gather_tasks(self._extract, ways, self._job.target)
 
     def _extract(self) -> Iterator[Extracted]:
         model = self._job.model

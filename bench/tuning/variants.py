@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import tvm
+
 import tvm_reorder
 from tvm_reorder.relay.floor_division import mend_floor_division
 
+from ..harness import choose_licence
 from .job import Task
 
 # What is done at each site of a build; None is TVM without the pass.
@@ -19,7 +22,9 @@ Extracted = tuple[str, str, Any]  # workload, name, the tuner's own task
 
 
 @contextmanager
-def reordered(decision: str | None) -> Iterator[tvm_reorder.Report | None]:
+def reordered(
+    decision: str | None, target: tvm.target.Target
+) -> Iterator[tvm_reorder.Report | None]:
     """A block in which TVM compiles with this decision at each site.
 
     Yields
@@ -36,14 +41,16 @@ def reordered(decision: str | None) -> Iterator[tvm_reorder.Report | None]:
         with mend_floor_division():
             yield None
         return
-    with tvm_reorder.enabled(decision=decision) as report:
+    with tvm_reorder.enabled(decision=decision, licence=choose_licence(target)) as report:
         yield report
     if report.errors:
         raise report.errors[-1]
 
 
 def gather_tasks(
-    extract: Callable[[], Iterable[Extracted]], ways: Mapping[str, Iterable[str | None]]
+    extract: Callable[[], Iterable[Extracted]],
+    ways: Mapping[str, Iterable[str | None]],
+    target: tvm.target.Target,
 ) -> list[Task]:
     """The tasks of all builds, each once, in the order in which they are met.
 
@@ -53,13 +60,15 @@ def gather_tasks(
         Gives the tasks of the model as compiled in the block around it.
     ways : mapping of str to iterable of str or None
         For each build, the decisions whose tasks it may need.
+    target : tvm.target.Target
+        What is compiled for.
     """
     extracted: dict[str | None, list[Extracted]] = {}
     found: dict[str, tuple[str, Any, list[str]]] = {}
     for variant, decisions in ways.items():
         for decision in decisions:
             if decision not in extracted:
-                with reordered(decision):
+                with reordered(decision, target):
                     extracted[decision] = list(extract())
             for workload, name, native in extracted[decision]:
                 variants = found.setdefault(workload, (name, native, []))[2]

@@ -26,7 +26,7 @@ TARGET = tvm.target.Target("llvm -mcpu=skylake-avx512")
 @pytest.fixture
 def tasks(script):
     model = load_model(str(script.model))
-    with reordered("fuse"):
+    with reordered("fuse", TARGET):
         fused = autotvm.task.extract_from_program(model.mod, model.params, TARGET)
     plain = autotvm.task.extract_from_program(model.mod, model.params, TARGET)
     return [*plain, *fused]
@@ -49,7 +49,7 @@ def test_a_log_that_is_not_there_has_no_trials(tmp_path):
 
 def test_tasks_of_several_builds_are_listed_once():
     lists = iter([[("a", "A", 1), ("b", "B", 2)], [("a", "A", 1), ("c", "C", 3)]])
-    found = gather_tasks(lambda: next(lists), {"stock": [None], "ours": [None, "fuse"]})
+    found = gather_tasks(lambda: next(lists), {"stock": [None], "ours": [None, "fuse"]}, TARGET)
     assert [(task.name, task.variants) for task in found] == [
         ("A", ("stock", "ours")),
         ("B", ("stock", "ours")),
