@@ -6,7 +6,7 @@ from threading import Thread
 from tvm_reorder.core.refusal import Reason, Refusal
 from tvm_reorder.core.report import Report, Site, Status
 
-MISS = Refusal(Reason.VALLEY, "gelu", "falling, then rising", "non-decreasing")
+MISS = Refusal(Reason.NOT_MONOTONE, "sin", "neither rising nor falling", "monotone")
 REFUSED = Site("a", Status.REFUSED, "2x2", ("gelu",), MISS)
 DONE = Site("a", Status.EXCHANGED, "2x2", ("nn.relu",), None, 16, 4, "ExchangeChain")
 
@@ -17,7 +17,7 @@ def test_statuses_are_ordered():
 
 
 def test_a_refusal_is_one_sentence():
-    assert str(MISS) == "gelu is falling, then rising but must be non-decreasing"
+    assert str(MISS) == "sin is neither rising nor falling but must be monotone"
 
 
 def test_merging_keeps_the_better_outcome_and_the_later_miss():
@@ -44,7 +44,7 @@ def test_the_latest_run_is_shown_and_json_has_the_keys():
     assert list(report) == [DONE] and report.other_pools == (average,) and len(report.runs) == 2
     site = json.loads(report.to_json())["sites"][0]
     assert set(site) == {
-        *("name", "status", "reason", "explanation", "chain", "window"),
+        *("name", "status", "reason", "explanation", "chain", "window", "ends"),
         *("evaluations_before", "evaluations_after", "decision"),
     }
     assert site["status"] == "exchanged" and site["reason"] is None

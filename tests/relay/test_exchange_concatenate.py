@@ -128,7 +128,7 @@ def joined_along_rows():
         (other_slopes, Reason.BRANCHES_DIFFER),
         (one_branch_without, Reason.BRANCHES_DIFFER),
         (branch_is_an_input, Reason.PRODUCER),
-        (lambda: fire(relay.negative, relay.negative), Reason.FALLING),
+        (lambda: fire(relay.negative, relay.negative), Reason.NO_SAVING),
         (joined_along_rows, Reason.NO_ACTIVATION),
     ],
 )

@@ -7,7 +7,6 @@ import tvm
 from onnx import TensorProto, helper, numpy_helper
 from tvm import relay, te
 
-import tvm_reorder
 from tvm_reorder import Status
 from tvm_reorder.relay.floor_division import inline_vector_lets, is_needed, mend_floor_division
 
@@ -72,14 +71,14 @@ def test_a_network_from_tensorflow_is_imported_and_exchanged(auto_pad):
     assert site.status is Status.EXCHANGED and site.chain == ("nn.prelu",), site.explanation
 
 
-def test_slopes_of_both_signs_are_refused():
+def test_slopes_of_both_signs_need_both_ends():
     slopes = SLOPES.copy()
     slopes[3] = -0.25
     with mend_floor_division():
         mod, params = relay.frontend.from_onnx(tensorflow_export(slopes), freeze_params=True)
-    _, report = tvm_reorder.reorder(mod, params, decision="exchange")
-    assert report.sites[0].refusal.reason is tvm_reorder.Reason.NEGATIVE_SLOPE
-    assert "-0.25 on 1 of 8 channels" in report.sites[0].explanation
+    inputs = {"x": np.random.default_rng(1).normal(size=(1, 32, 32, 3)).astype("float32")}
+    report = assert_same_results(mod, inputs, params=params)
+    assert report.sites[0].status is Status.EXCHANGED and report.sites[0].ends.is_both
 
 
 def test_parameters_that_are_not_frozen_are_bound():

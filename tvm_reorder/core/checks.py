@@ -1,11 +1,13 @@
 """The decision at one pool: facts in, a Plan or a Refusal out.  Pure.
 
 Identity
-    maxpool(f(x)) = f(maxpool(x)), f = f_1 o ... o f_n the links from the pool upwards.
+    maxpool(f(x)) = f(maxpool(x)), f = f_1 o ... o f_n the links from the pool upwards; where f
+    falls or is a valley it is taken at other values of the window, see ``ends.py``.
 
 Side conditions, each with its reason
-    * f_1 o ... o f_k is non-decreasing on every channel, as computed.  The longest such k is taken;
-      falling after falling rises, so a single falling link does not end the search.
+    * f_1 o ... o f_k moves one way or is a valley on every channel, as computed.  The longest k for
+      which it is non-decreasing is taken; falling after falling rises, so a single falling link
+      does not end the search.  A longer k that needs other ends is offered beside it (`wider`).
     * Each moved link has one user.  A second user of the value *below* the chain is harmless.
     * Every window sees a real element, and the geometry is static.
     * TVM's max starts from the lowest finite value L of its dtype, and pads with it, so it answers
@@ -13,7 +15,8 @@ Side conditions, each with its reason
       max(f(m), L_out), the exchanged one f(max(m, L_in)).  For a finite m these agree if f(m) >=
       L_out; where f may send a finite value below that (log at 0, an overflowing scale), the plan
       *clamps*: max(f(.), L_out) behind the pool.  For m = -inf they agree if max(f(-inf), L_out) =
-      f(L_in) or its clamp; the licence ``strict`` asks for that, ``equal`` leaves it open.
+      f(L_in) or its clamp; the licence ``strict`` asks for that, ``equal`` leaves it open.  Where f
+      falls the same goes for windows of nothing but +inf and the highest finite value.
     * Contraction: LLVM makes one fused multiply-add, rounded once, of a float multiply and an add
       in one kernel.  The exchange neither separates such a pair nor makes a new one.
     * Integer steps do not wrap: the interval of values is followed up the chain.
@@ -23,27 +26,19 @@ Side conditions, each with its reason
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .config import ReorderConfig
 from .cost import Evaluations, count_evaluations
+from .ends import THE_MAXIMUM, Ends, find_ends
 from .monotone import Direction, MonotoneMap, compose
 from .refusal import Reason, Refusal
 from .window import PoolWindow
 
 _ANY_RANK = (1, 1, 1, 1, 1)  # broadcasts against constants of every pool's rank
-DIRECTION_REASON = {
-    Direction.FALLING: Reason.FALLING,
-    Direction.VALLEY: Reason.VALLEY,
-    Direction.OTHER: Reason.NOT_MONOTONE,
-}
-_DIRECTION_WORDS = {
-    Direction.FALLING: "falling",
-    Direction.VALLEY: "falling, then rising",
-    Direction.OTHER: "neither rising nor falling throughout",
-}
+_NOT_A_VALLEY = "neither rising nor falling throughout, nor a valley"
 
 
 @dataclass(frozen=True)
@@ -95,6 +90,9 @@ class Chain:
         Set if no convolution or dense layer computes the chain's input.
     meets_addition : bool
         True if the link next to the pool is a product and the pool's value goes into a sum.
+    filters : int
+        Filters of the convolution that computes the chain's input, if their weights can take a
+        sign each; else 0.
     """
 
     window: PoolWindow | Refusal
@@ -105,6 +103,7 @@ class Chain:
     stop: Refusal | None = None
     producer: Refusal | None = None
     meets_addition: bool = False
+    filters: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,6 +122,12 @@ class Plan:
         True if max(., lowest finite value) has to stand behind the moved links.
     note : Refusal or None
         Why the next link stays, if one does.
+    ends : Ends
+        At which values of a window the moved links are evaluated.
+    folds_signs : bool
+        True if the signs of `ends` go into the weights of what computes the chain's input.
+    wider : Plan or None
+        An exchange of more links that needs other ends than the maximum.
     """
 
     moved: int
@@ -130,6 +135,9 @@ class Plan:
     evaluations: Evaluations
     clamps: bool = False
     note: Refusal | None = None
+    ends: Ends = THE_MAXIMUM
+    folds_signs: bool = False
+    wider: Plan | None = None
 
 
 def check_exchange(chain: Chain, config: ReorderConfig) -> Plan | Refusal:
@@ -145,23 +153,55 @@ def check_exchange(chain: Chain, config: ReorderConfig) -> Plan | Refusal:
         return refusal
     if not chain.links:
         return chain.stop
-    moved, clamps, note = _longest_exchange(chain, config)
-    if not moved:
+    exchanges, note = _find_exchanges(chain, config)
+    if not exchanges:
         return note
     if chain.producer and not config.any_producer:
         return chain.producer
-    evaluations = count_evaluations(
-        chain.window, chain.planes, sum(link.steps for link in chain.links[:moved]), clamps
+    plans = [_make_plan(chain, exchange) for exchange in exchanges]
+    saving = [plan for plan in plans if plan.evaluations.is_saving]
+    if not saving:
+        useless = _no_saving(plans[-1].evaluations)
+        return useless if plans[0].ends.is_maximum else note or useless
+    shorter, *longer = saving
+    return replace(shorter, wider=longer[0] if longer else None)
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """The links up to some k, which may move."""
+
+    moved: int
+    ends: Ends
+    clamps: bool
+    note: Refusal | None = None
+
+
+def _make_plan(chain: Chain, exchange: _Exchange) -> Plan:
+    moved, ends = chain.links[: exchange.moved], exchange.ends
+    is_whole = exchange.moved == len(chain.links)
+    folds = is_whole and ends.has_one_sign_for_each(chain.filters)
+    steps = sum(link.steps for link in moved)
+    return Plan(
+        moved=exchange.moved,
+        chain=tuple(link.map.name for link in reversed(moved)),
+        evaluations=count_evaluations(
+            chain.window, chain.planes, steps, exchange.clamps, ends, folds
+        ),
+        clamps=exchange.clamps,
+        note=exchange.note,
+        ends=ends,
+        folds_signs=folds,
     )
-    if not evaluations.is_saving:
-        return Refusal(
-            Reason.NO_SAVING,
-            "evaluations after the pool",
-            f"{evaluations.after} against {evaluations.before} before it",
-            "fewer",
-        )
-    names = tuple(link.map.name for link in reversed(chain.links[:moved]))
-    return Plan(moved, names, evaluations, clamps, note)
+
+
+def _no_saving(evaluations: Evaluations) -> Refusal:
+    return Refusal(
+        Reason.NO_SAVING,
+        "evaluations after the pool",
+        f"{evaluations.after} against {evaluations.before} before it",
+        "fewer",
+    )
 
 
 def _check_window(window: PoolWindow | Refusal) -> Refusal | None:
@@ -177,48 +217,60 @@ def _check_window(window: PoolWindow | Refusal) -> Refusal | None:
     return None
 
 
-def _longest_exchange(chain: Chain, config: ReorderConfig) -> tuple[int, bool, Refusal | None]:
-    """Longest k that may move, whether it clamps, and the first objection to a longer one."""
-    moved, clamps, note, total = 0, False, None, None
+def _find_exchanges(chain: Chain, config: ReorderConfig) -> tuple[list[_Exchange], Refusal | None]:
+    """The longest exchange at the maximum, a longer one at other ends, and the first objection."""
+    found: dict[bool, _Exchange] = {}  # by whether f is taken at the maximum alone
+    note, total, stop = None, None, chain.stop
     wraps = _first_wrapping_link(chain)
     for index, link in enumerate(chain.links):
         if link.shared or index == wraps:
-            return moved, clamps, note or link.shared or _overflow(link)
+            stop = link.shared or _overflow(link)
+            break
         total = link.map if total is None else compose(total, link.map)
-        objection = _objection(total, chain, index, config)
+        ends = find_ends(total.directions)
+        objection = _objection(total, ends, chain, index, config)
         if objection is None:
-            moved, note = index + 1, None
-            clamps = _may_fall_below_lowest(total, chain, index)
+            clamps = _may_fall_below_lowest(total, ends, chain, index)
+            found[ends.is_maximum] = _Exchange(index + 1, ends, clamps)
+            note = None if ends.is_maximum else note
         else:
             note = note or objection
-    return moved, clamps, note or chain.stop
+    exchanges = sorted(found.values(), key=lambda exchange: exchange.moved)
+    if exchanges and exchanges[-1].ends.is_maximum:
+        exchanges = exchanges[-1:]  # the longest one is also the cheapest
+    note = note or stop
+    whole = len(chain.links)
+    return [replace(e, note=stop if e.moved == whole else note) for e in exchanges], note
 
 
 def _objection(
-    total: MonotoneMap, chain: Chain, index: int, config: ReorderConfig
+    total: MonotoneMap, ends: Ends | None, chain: Chain, index: int, config: ReorderConfig
 ) -> Refusal | None:
     link = chain.links[index]
-    if not total.is_non_decreasing:
+    if ends is None:
         return _direction_refusal(total, link)
     if not config.licence.allows_drop(total.worst_ulp):
         return _drop_refusal(total, link, config)
     if link.is_split_addition or chain.meets_addition:
         return _contraction_refusal(chain.links[0] if chain.meets_addition else link)
-    return _infinity_refusal(total, chain, index) if config.licence.strict else None
+    return _infinity_refusal(total, ends, chain, index) if config.licence.strict else None
 
 
 def _direction_refusal(total: MonotoneMap, link: Link) -> Refusal:
-    wrong = [d for d in total.directions if not d.is_non_decreasing]
+    wrong = [d for d in total.directions if d is Direction.OTHER]
     many = len(total.directions)
     where = f" on {len(wrong)} of {many} channels" if many > 1 else ""
     if total.why in (Reason.NEGATIVE_SCALE, Reason.NEGATIVE_SLOPE):
         noun = "scale" if total.why is Reason.NEGATIVE_SCALE else "slope"
         return Refusal(
-            total.why, f"the {noun} of {link.map.name}", f"{total.detail}{where}", "0 or more"
+            total.why,
+            f"a {noun} between {link.map.name} and the pool",
+            f"{total.detail}{where}",
+            "0 or more",
         )
-    reason = total.why or DIRECTION_REASON[wrong[0]]
-    words = total.detail or _DIRECTION_WORDS[wrong[0]]
-    return Refusal(reason, link.map.name, f"{words}{where}", "non-decreasing")
+    words = total.detail or _NOT_A_VALLEY
+    required = "rising, falling or a valley"
+    return Refusal(Reason.NOT_MONOTONE, link.map.name, f"{words}{where}", required)
 
 
 def _drop_refusal(total: MonotoneMap, link: Link, config: ReorderConfig) -> Refusal:
@@ -226,7 +278,7 @@ def _drop_refusal(total: MonotoneMap, link: Link, config: ReorderConfig) -> Refu
         return Refusal(
             Reason.UNPROVEN,
             f"{link.map.name} as computed on {link.dtype}",
-            "not known to be non-decreasing for this target",
+            f"not known to be {_say_directions(total)} for this target",
             "proven or measured to be (the licence ulp:any takes it as it is)",
         )
     return Refusal(
@@ -246,7 +298,13 @@ def _contraction_refusal(link: Link) -> Refusal:
     )
 
 
-def _may_fall_below_lowest(total: MonotoneMap, chain: Chain, index: int) -> bool:
+def _say_directions(total: MonotoneMap) -> str:
+    if total.is_non_decreasing:
+        return "non-decreasing"
+    return "a valley" if Direction.VALLEY in total.directions else "monotone"
+
+
+def _may_fall_below_lowest(total: MonotoneMap, ends: Ends, chain: Chain, index: int) -> bool:
     """True if f may send a finite value below the lowest finite value of its dtype."""
     dtype_out, dtype_in = chain.base_dtypes[0], chain.base_dtypes[index + 1]
     lowest_out, lowest_in = lowest_value(dtype_out), lowest_value(dtype_in)
@@ -254,9 +312,11 @@ def _may_fall_below_lowest(total: MonotoneMap, chain: Chain, index: int) -> bool
         return False
     if lowest_out is None or lowest_in is None:
         return True
-    if total.evaluate is None:  # an unknown bias, say; what follows it may bound it, as relu does
+    # An unknown bias, say, or a valley's bottom; what follows it may bound it, as relu does.
+    if total.evaluate is None or ends.is_both:
         return not _is_bounded_below(chain.links[: index + 1], lowest_out)
-    return not np.all(_value_at(total, lowest_in) >= lowest_out)
+    extremes = (lowest_in,) if ends.is_maximum else (lowest_in, -lowest_in)
+    return not all(np.all(_value_at(total, value) >= lowest_out) for value in extremes)
 
 
 def _is_bounded_below(links: Sequence[Link], lowest_out: np.generic) -> bool:
@@ -271,27 +331,38 @@ def _is_bounded_below(links: Sequence[Link], lowest_out: np.generic) -> bool:
     return False
 
 
-def _infinity_refusal(total: MonotoneMap, chain: Chain, index: int) -> Refusal | None:
-    """Set if a window of nothing but -inf would give another result."""
+def _infinity_refusal(total: MonotoneMap, ends: Ends, chain: Chain, index: int) -> Refusal | None:
+    """Set if a window of nothing but -inf, or but +inf where f falls, would give another result.
+
+    Not for both ends of a valley: one of the two is the infinity itself, and f is higher there.
+    """
     dtype_out, dtype_in = chain.base_dtypes[0], chain.base_dtypes[index + 1]
     lowest_out, lowest_in = lowest_value(dtype_out), lowest_value(dtype_in)
-    if _is_integer(dtype_in):
+    if _is_integer(dtype_in) or ends.is_both:
         return None  # integers have no infinity
-    actual = "not known"
+    infinity, actual = "-inf" if ends.is_maximum else "-inf or +inf", "not known"
     if lowest_out is not None and lowest_in is not None and total.evaluate is not None:
-        at_infinity = _value_at(total, lowest_in.dtype.type(-np.inf))
+        signs = np.asarray(ends.signs or (1,), lowest_in.dtype)
+        at_infinity = _value_at_signed(total, signs, -np.inf)
         stock = np.maximum(at_infinity, lowest_out)
-        ours = np.maximum(_value_at(total, lowest_in), lowest_out)
+        ours = np.maximum(_value_at_signed(total, signs, lowest_in), lowest_out)
         if np.all((stock == ours) | np.isnan(at_infinity)):
             return None
         wrong = np.flatnonzero((stock != ours).ravel())[0]
         actual = f"{ours.ravel()[wrong]:g} after the exchange, {stock.ravel()[wrong]:g} before"
     return Refusal(
         Reason.NEGATIVE_INFINITY,
-        f"the result of {chain.links[index].map.name} for a window of nothing but -inf",
+        f"the result of {chain.links[index].map.name} for a window of nothing but {infinity}",
         actual,
         "the same (licence strict)",
     )
+
+
+def _value_at_signed(total: MonotoneMap, signs: np.ndarray, value: float) -> np.ndarray:
+    """The map at sign * value of each channel."""
+    upper, lower = (_value_at(total, signs.dtype.type(sign * value)).ravel() for sign in (1, -1))
+    size = max(upper.size, signs.size)
+    return np.where(np.resize(signs, size) > 0, np.resize(upper, size), np.resize(lower, size))
 
 
 def _value_at(total: MonotoneMap, value: np.generic) -> np.ndarray:

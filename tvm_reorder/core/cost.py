@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
+from .ends import THE_MAXIMUM, Ends
 from .window import PoolWindow
 
 # ns that one evaluation takes on one core, by what TVM calls to compute it; taken from
@@ -50,7 +51,12 @@ class Evaluations:
 
 
 def count_evaluations(
-    window: PoolWindow, planes: int, steps: int, clamps: bool = False
+    window: PoolWindow,
+    planes: int,
+    steps: int,
+    clamps: bool = False,
+    ends: Ends = THE_MAXIMUM,
+    folds_signs: bool = False,
 ) -> Evaluations:
     """Evaluations of `steps` elementwise steps on `planes` feature maps.
 
@@ -64,9 +70,16 @@ def count_evaluations(
         Elementwise operators moved past the pool.
     clamps : bool
         True if the exchange adds a clamp behind them.
+    ends : Ends
+        Both ends take the steps twice; the second pool with its negations, and the comparison of
+        the two results, count as pooling.  Signs are one more step behind the pool.
+    folds_signs : bool
+        False if signs are one more step in front of the pool, too.
     """
-    size = prod(axis.size for axis in window.axes)
-    return Evaluations(planes * steps * size, planes * (steps + clamps) * prod(window.outputs))
+    size, pooled = prod(axis.size for axis in window.axes), prod(window.outputs)
+    behind = 2 * steps if ends.is_both else steps + bool(ends.signs)
+    in_front = size if ends.signs and not folds_signs else 0
+    return Evaluations(planes * steps * size, planes * ((behind + clamps) * pooled + in_front))
 
 
 def count_operations(window: PoolWindow, planes: int, steps: int) -> Evaluations:
@@ -74,6 +87,15 @@ def count_operations(window: PoolWindow, planes: int, steps: int) -> Evaluations
     moved = count_evaluations(window, planes, steps)
     comparisons = planes * window.comparisons
     return Evaluations(moved.before + comparisons, moved.after + comparisons)
+
+
+# What the composites of an activation's name spend their time on.
+_PARTS: dict[str, tuple[str, ...]] = {
+    "silu": ("sigmoid",),
+    "gelu": ("erf",),
+    "gelu_tanh": ("tanh",),
+    "mish": ("exp", "log", "tanh"),
+}
 
 
 def evaluation_ns(chain: Iterable[str]) -> float:
@@ -84,8 +106,13 @@ def evaluation_ns(chain: Iterable[str]) -> float:
     chain : iterable of str
         Names of operators, or of composites: ``"composite of exp, subtract"``.
     """
-    words = (word for name in chain for word in re.findall(r"[\w.]+", name))
-    return sum(EVALUATION_NS.get(word.removeprefix("nn."), 0.0) for word in words)
+    return sum(EVALUATION_NS.get(name, 0.0) for name in name_functions(chain))
+
+
+def name_functions(chain: Iterable[str]) -> list[str]:
+    """Every function that evaluating the steps of a chain calls, such as ``"exp"``, in order."""
+    words = (word.removeprefix("nn.") for name in chain for word in re.findall(r"[\w.]+", name))
+    return [part for word in words for part in _PARTS.get(word, (word,))]
 
 
 def is_expensive(chain: Iterable[str]) -> bool:

@@ -134,7 +134,21 @@ class CpuModel:
         if action is Action.KEEP:
             return time + self._evaluations(workload.chain, workload.elements)
         again = 3 * self._written(workload.pooled)
-        return time + again + self._evaluations(workload.chain, workload.pooled)
+        evaluations = self._evaluations(workload.chain, workload.pooled)
+        if workload.ends == "both":
+            return time + self._smallest(workload) + 2 * (again + evaluations)
+        if workload.ends == "signed" and workload.convolution is None:
+            time += self._copied(workload)  # a convolution signs its values on the way out
+        return time + again + evaluations
+
+    def _smallest(self, workload: SiteWorkload) -> float:
+        """Milliseconds for the smallest value of each window: a negation, and one more pool."""
+        return self._copied(workload) + self._pool(workload)
+
+    def _copied(self, workload: SiteWorkload) -> float:
+        """Milliseconds of a kernel that does something cheap to each value."""
+        read = workload.elements * _FLOAT / (self.read_rate * self.threads) * 1e-6
+        return self.launch_ms + read + self._written(workload.elements)
 
     def _convolution(self, workload: SiteWorkload) -> float:
         """Nothing if the site begins behind its convolutions: the difference is what counts."""

@@ -27,11 +27,11 @@ What it does not know
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
+from .cost import name_functions
 from .decision import Action
 from .window import AdaptiveAxis
 from .workload import Convolution, SiteWorkload
@@ -122,7 +122,10 @@ class GpuModel:
             special * behind,
         )
         is_apart = action is Action.EXCHANGE and _pools_planes(workload)
-        return convolution + pool + (_LAUNCH_MS if is_apart else 0.0)
+        total = convolution + pool + (_LAUNCH_MS if is_apart else 0.0)
+        if action is Action.EXCHANGE and workload.ends == "both":  # negated, and pooled once more
+            total += pool + self._kernel(2 * workload.elements * _FLOAT, workload.elements, 0)
+        return total
 
     def _kernel(self, size: int, instructions: int, special: int) -> float:
         """Milliseconds of a kernel that moves `size` bytes."""
@@ -160,8 +163,7 @@ def _conv_bytes(conv: Convolution) -> int:
 
 
 def _count_instructions(chain: Iterable[str]) -> tuple[int, int]:
-    words = (word for name in chain for word in re.findall(r"[\w.]+", name))
-    counts = [_INSTRUCTIONS.get(word.removeprefix("nn."), (0, 0)) for word in words]
+    counts = [_INSTRUCTIONS.get(name, (0, 0)) for name in name_functions(chain)]
     return sum(all_ for all_, _ in counts), sum(special for _, special in counts)
 
 

@@ -149,6 +149,34 @@ def directions_from_signs(values: np.ndarray) -> tuple[Direction, ...]:
     return tuple(names[float(sign)] for sign in signs)
 
 
+_GUESS_AT = np.unique(np.r_[np.linspace(-12, 12, 1201), np.geomspace(1, 1e4, 60), 0.0])
+_GUESS_AT = np.unique(np.r_[_GUESS_AT, -_GUESS_AT])
+_GUESS_ROUNDING = 1e-12
+
+
+def guess_direction(evaluate: Evaluate | None) -> Direction:
+    """The direction that a map seems to have at some 2500 points, in float64.
+
+    A guess only, to be held against a certificate: a map of this direction has ``worst_ulp`` None.
+    """
+    if evaluate is None:
+        return Direction.OTHER
+    with np.errstate(all="ignore"):
+        values = np.asarray(evaluate(_GUESS_AT.reshape(-1, 1, 1, 1, 1)), np.float64).ravel()
+    if values.size != _GUESS_AT.size or np.isnan(values).any():
+        return Direction.OTHER
+    tolerance = _GUESS_ROUNDING * np.maximum(1, np.abs(values))
+    turn = int(values.argmin())
+    falls = values - np.minimum.accumulate(values) <= tolerance
+    rises = np.maximum.accumulate(values) - values <= tolerance
+    if rises.all():
+        return Direction.RISING
+    if falls.all():
+        return Direction.FALLING
+    right = np.maximum.accumulate(values[turn:]) - values[turn:] <= tolerance[turn:]
+    return Direction.VALLEY if falls[: turn + 1].all() and right.all() else Direction.OTHER
+
+
 def _per_channel(outer: Sequence[Direction], inner: Sequence[Direction]):
     if len(outer) == len(inner):
         return zip(outer, inner)

@@ -18,8 +18,6 @@ class Reason(Enum):
     UNKNOWN_SIGN = "unknown-sign"
     SHARED = "shared"
     FUNCTION_OUTPUT = "function-output"
-    FALLING = "falling"
-    VALLEY = "valley"
     NOT_MONOTONE = "not-monotone"
     NEGATIVE_SCALE = "negative-scale"
     NEGATIVE_SLOPE = "negative-slope"

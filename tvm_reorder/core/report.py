@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from .decision import Decision
+from .ends import THE_MAXIMUM, Ends
 from .refusal import Refusal
 from .workload import SiteWorkload
 
@@ -46,6 +47,8 @@ class Site:
         Elementwise evaluations of the moved steps; both 0 for a refused site.
     rule : str
         The rule that made the exchange; empty for a refused site.
+    ends : Ends
+        At which values of a window the moved steps are evaluated.
     is_max_pool : bool
         False for average pools, which are listed apart.
     workload : SiteWorkload or None
@@ -62,6 +65,7 @@ class Site:
     evaluations_before: int = 0
     evaluations_after: int = 0
     rule: str = ""
+    ends: Ends = THE_MAXIMUM
     is_max_pool: bool = True
     workload: SiteWorkload | None = None
     decision: Decision | None = None
@@ -75,7 +79,8 @@ class Site:
         if self.evaluations_after:
             saved = self.evaluations_before / self.evaluations_after
             would = " would need" if self.status is Status.KEPT else ":"
-            parts.append(f"{self.rule}{would} {saved:.2f}x fewer evaluations")
+            at_ends = "" if self.ends.is_maximum else f" at {self.ends}"
+            parts.append(f"{self.rule}{at_ends}{would} {saved:.2f}x fewer evaluations")
         if self.refusal:
             parts.append(f"the next step stays: {self.refusal}")
         return "; ".join(parts)
@@ -92,6 +97,7 @@ class Site:
             evaluations_before=self.evaluations_before + other.evaluations_before,
             evaluations_after=self.evaluations_after + other.evaluations_after,
             rule=f"{self.rule}+{other.rule}",
+            ends=self.ends if other.ends.is_maximum else other.ends,
         )
 
     def as_dict(self) -> dict:
@@ -103,6 +109,7 @@ class Site:
             "explanation": self.explanation,
             "chain": list(self.chain),
             "window": self.window,
+            "ends": str(self.ends),
             "evaluations_before": self.evaluations_before,
             "evaluations_after": self.evaluations_after,
             "decision": None if self.decision is None else self.decision.as_dict(),

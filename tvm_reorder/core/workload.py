@@ -87,6 +87,10 @@ class SiteWorkload:
     source : str
         The operator below the chain, such as ``"nn.conv2d"``; for a concatenation with the number
         of channels of each branch.
+    ends : str
+        What an exchange needs of each window: ``"one"`` end, found by one pool over the source as
+        it is or with signs in its weights; ``"signed"``: one, of the source times a sign for each
+        channel; ``"both"``.
     """
 
     window: PoolWindow
@@ -95,6 +99,7 @@ class SiteWorkload:
     convolution: Convolution | None = None
     dtype: str = "float32"
     source: str = "nn.conv2d"
+    ends: str = "one"
 
     @property
     def elements(self) -> int:
@@ -120,6 +125,7 @@ class SiteWorkload:
             "planes": self.planes,
             "dtype": self.dtype,
             "source": self.source,
+            **({} if self.ends == "one" else {"ends": self.ends}),
             "window": [
                 {"adaptive": isinstance(axis, AdaptiveAxis), **asdict(axis)}
                 for axis in self.window.axes

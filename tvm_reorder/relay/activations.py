@@ -132,6 +132,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "fast_tanh": Activation(_RISING, np.tanh, "fast_tanh"),
     "fast_erf": Activation(_RISING, _erf, "fast_erf"),
     "negative": Activation(_FALLING, np.negative),
+    "bitwise_not": Activation(_FALLING, np.invert),
     "acos": Activation(_FALLING, np.arccos, "acos"),
     "rsqrt": Activation(_FALLING, None, "rsqrt"),
     "abs": Activation(_VALLEY, np.abs),
@@ -142,11 +143,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-# Composites whose direction does not follow from their parts; names as in ``patterns.py``.
+# Composites that were swept; names as in ``patterns.py``.
 COMPOSITES: dict[str, Activation] = {
     "softsign": Activation(_RISING, None, "softsign"),
-    "silu": Activation(_VALLEY),
-    "hard_swish": Activation(_VALLEY),
-    "gelu": Activation(_VALLEY),
-    "mish": Activation(_VALLEY),
 }

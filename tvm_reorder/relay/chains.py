@@ -8,14 +8,20 @@ pattern names it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from tvm import relay
 from tvm.ir import Op
 
 from ..core.checks import Chain, Link
-from ..core.monotone import Direction, MonotoneMap, compose, join_directions
+from ..core.monotone import (
+    Direction,
+    MonotoneMap,
+    compose,
+    guess_direction,
+    join_directions,
+)
 from ..core.refusal import Reason, Refusal
 from .activations import COMPOSITES
 from .facts import read_constant, read_dtype, read_integer_bound, read_shape
@@ -31,9 +37,11 @@ from .operators import (
     varies,
 )
 from .patterns import ADDITIONS, AVERAGE_POOLS, MAX_POOLS, PRODUCERS, composite_patterns
+from .signs import count_filters
 from .sites import FunctionGraph, op_name
 
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
+_DEPEND_ON_SCALARS = frozenset(["divide", "power"])
 _LARGEST_COMPOSITE = 16
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
@@ -109,6 +117,9 @@ def read_chain(
         stop=stop,
         producer=(stop or producer) if producer else None,
         meets_addition=op_name(top) == "multiply" and graph.feeds_addition(pool),
+        filters=count_filters(graph, base, count_uses(base, steps[-1].region), scene.pool)
+        if steps
+        else 0,
     )
     return chain, steps
 
@@ -143,19 +154,22 @@ def _read_step(
         return None
     shared = _shared(graph, root, wanted)
     if root.op.name == "reshape":
-        return _read_flat_prelu(graph, root, scene, shared) or _read_single(root, scene, shared)
+        return _read_flat_prelu(graph, root, scene, shared) or _read_single(
+            graph, root, scene, shared
+        )
     if root.op.name in TWO_ARGUMENTS and len(_branches(root, scene)) == 2:
         return _read_composite(graph, root, scene, shared)
-    return _read_single(root, scene, shared)
+    return _read_single(graph, root, scene, shared)
 
 
-def _read_single(root, scene, shared) -> Step | Refusal | None:
+def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
     reading = read_operator(root, scene)
     if isinstance(reading, Refusal):
         return None if op_name(root) in _CHAIN_ENDS else reading
     source = root.args[reading.data]
     if not _has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
+    shared = shared or _shared_scalar(graph, [root])
     link = Link(reading.map, read_dtype(root), 1, shared, _is_split_addition(root, source))
     replace = {root.args[position]: new for position, new in reading.replace.items()}
     return Step(link, root, source, (reading.data,), frozenset([root]), replace)
@@ -202,6 +216,23 @@ def _shared(graph: FunctionGraph, value: relay.Expr, wanted: int) -> Refusal | N
     return None
 
 
+def _shared_scalar(graph: FunctionGraph, region) -> Refusal | None:
+    """Set if a scalar that the code of a step depends on is used elsewhere too.
+
+    FuseOps writes a scalar into a kernel if no other kernel uses it.  TVM divides by such a number
+    with a product, and LLVM squares for a power of 2; both round otherwise than with an operand.
+    """
+    for call in region:
+        if op_name(call) not in _DEPEND_ON_SCALARS:
+            continue
+        for scalar in call.args:
+            if isinstance(scalar, relay.Constant) and read_shape(scalar.checked_type) == ():
+                refusal = _shared(graph, scalar, count_uses(scalar, region))
+                if refusal:
+                    return replace(refusal, subject=f"the scalar of {op_name(call)}")
+    return None
+
+
 def count_uses(value: relay.Expr, region) -> int:
     """How many arguments of a region's calls are the value."""
     return sum(argument.same_as(value) for call in region for argument in call.args)
@@ -219,6 +250,7 @@ def _read_composite(graph, root, scene, shared) -> Step | Refusal:
         return described
     for call in region[1:]:
         shared = shared or _shared(graph, call, count_uses(call, region))
+    shared = shared or _shared_scalar(graph, region)
     if not _has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
     is_split = any(_is_split_addition(call, source) for call in region)
@@ -258,7 +290,11 @@ def _branches(call: relay.Call, scene: Scene) -> list[relay.Expr]:
 
 
 def _describe_region(region, root, source, scene):
-    """Map of a region and the operands to replace; the parts first, then the patterns' names."""
+    """Map of a region and the operands to replace: by its parts, its name, or a guess.
+
+    A guess has to be certified; the named composites are guessed too, because a pattern takes any
+    constant and not every constant makes a valley.
+    """
     maps = {source: MonotoneMap("x", (Direction.RISING,), 0, lambda x: x)}
     replace = {}
     for call in reversed(region):
@@ -272,18 +308,21 @@ def _describe_region(region, root, source, scene):
         maps[call] = compose(reading.map, maps[call.args[reading.data]])
         replace.update({call.args[p]: new for p, new in reading.replace.items()})
     described = maps[root]
+    name = _name_region(region, root)
+    directions, worst = described.directions, described.worst_ulp
+    if Direction.OTHER in directions:
+        directions, worst = (guess_direction(described.evaluate),), None
+        if name == "softsign" and _adds_one(region):
+            known = COMPOSITES[name]
+            worst = known.as_map(name, read_dtype(source), scene.target, scene.fast_math).worst_ulp
+    return MonotoneMap(name, directions, worst, described.evaluate), replace
+
+
+def _name_region(region, root) -> str:
     for name, pattern in composite_patterns():
         if pattern.match(root):
-            dtype = read_dtype(source)
-            described = COMPOSITES[name].as_map(name, dtype, scene.target, scene.fast_math)
-            if name == "softsign" and not _adds_one(region):
-                described = MonotoneMap(name, (Direction.RISING,), None)
-            return described, replace
-    name = "composite of " + ", ".join(op_name(call) for call in reversed(region))
-    return (
-        MonotoneMap(name, described.directions, described.worst_ulp, described.evaluate),
-        replace,
-    )
+            return name
+    return "composite of " + ", ".join(op_name(call) for call in reversed(region))
 
 
 def _adds_one(region) -> bool:

@@ -63,9 +63,12 @@ class SiteDecider:
         base = steps[-1].source if is_whole else None
         uses = count_uses(base, steps[-1].region) if is_whole else 0
         source = _describe_source(match.pool.data_of(pool) if joins else steps[-1].source)
-        # A clamp is one more kernel, which the fewer values need not pay for.
-        are_apart = self.are_apart and not plan.clamps
-        return self._decide(graph, pool, match.pool, base, uses, plan.chain, source, are_apart)
+        ends = _describe_ends(plan)
+        # A clamp, a negation are one more kernel, which the fewer values need not pay for.
+        are_apart = self.are_apart and not plan.clamps and ends == "one"
+        return self._decide(
+            graph, pool, match.pool, base, uses, plan.chain, source, are_apart, ends
+        )
 
     def decide_bare(
         self, graph: FunctionGraph, pool: relay.Call, facts: PoolFacts
@@ -76,13 +79,15 @@ class SiteDecider:
             return None
         return self._decide(graph, pool, facts, base, 1, (), op_name(base), self.are_apart)
 
-    def _decide(self, graph, pool, facts, base, uses, chain, source, are_apart):
+    def _decide(self, graph, pool, facts, base, uses, chain, source, are_apart, ends="one"):
         convolution = None if base is None else read_convolution(base)
         names = tuple(_CANONICAL.get(name, name) for name in chain)
-        workload = SiteWorkload(facts.window, facts.planes, names, convolution, facts.dtype, source)
+        workload = SiteWorkload(
+            facts.window, facts.planes, names, convolution, facts.dtype, source, ends
+        )
         obstacle = self.obstacle
         if base is not None:
-            obstacle = obstacle or find_obstacle(graph, pool, facts, base, uses)
+            obstacle = obstacle or find_obstacle(graph, pool, facts, base, uses, ends)
         possible = {Action.KEEP}
         possible |= {Action.EXCHANGE} if chain else set()
         possible |= {Action.FUSE} if base is not None and obstacle is None else set()
@@ -94,6 +99,13 @@ class SiteDecider:
             workload, possible, self.wanted, self.records, self.model, note, tuned, are_apart
         )
         return workload, decision
+
+
+def _describe_ends(plan: Plan) -> str:
+    """``SiteWorkload.ends`` of an exchange."""
+    if plan.ends.is_both:
+        return "both"
+    return "signed" if plan.ends.signs and not plan.folds_signs else "one"
 
 
 def make_decider(

@@ -56,11 +56,15 @@ class PoolFacts:
         return pool.args[0] if self.pad is None else pool.args[0].args[0]
 
     @property
+    def plane_shape(self) -> tuple[int, ...]:
+        """The input's shape with 1 along the window axes and for open extents."""
+        axes = enumerate(self.shape)
+        return tuple(1 if i in self.window_axes else extent or 1 for i, extent in axes)
+
+    @property
     def planes(self) -> int:
         """Batch times channels; dynamic extents count once."""
-        return prod(
-            extent or 1 for axis, extent in enumerate(self.shape) if axis not in self.window_axes
-        )
+        return prod(self.plane_shape)
 
 
 def read_pool(pool: relay.Call, graph: FunctionGraph) -> PoolFacts:

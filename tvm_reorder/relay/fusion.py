@@ -30,6 +30,7 @@ from .sites import FunctionGraph, op_name
 
 _OTHER_TUNERS = ("auto_scheduler", "meta_schedule")
 _NAME = "FuseConvolutionPool"
+_ENDS = {"signed": "its minimum on some channel", "both": "both its ends"}
 
 
 def find_general_obstacle(context: PassContext, target: str) -> Refusal | None:
@@ -52,7 +53,12 @@ def find_general_obstacle(context: PassContext, target: str) -> Refusal | None:
 
 
 def find_obstacle(
-    graph: FunctionGraph, pool: relay.Call, facts: PoolFacts, base: relay.Expr, uses: int
+    graph: FunctionGraph,
+    pool: relay.Call,
+    facts: PoolFacts,
+    base: relay.Expr,
+    uses: int,
+    ends: str = "one",
 ) -> Refusal | None:
     """What keeps one pool from being fused with `base`, the value below the moved steps.
 
@@ -68,11 +74,15 @@ def find_obstacle(
         What would be the pool's input after the exchange.
     uses : int
         How often the moved steps, or the pool, use it.
+    ends : str
+        ``SiteWorkload.ends``: what the moved steps need of each window.
     """
     if op_name(base) != "nn.conv2d":
         return _refuse("what the pool reads", op_name(base), "nn.conv2d")
     if op_name(pool) != "nn.max_pool2d":
         return _refuse("the pool", op_name(pool), "nn.max_pool2d")
+    if ends != "one":
+        return _refuse("what the moved steps need of a window", _ENDS[ends], "its maximum alone")
     attrs = base.attrs
     layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout) or "NCHW")
     dtypes = {read_dtype(each) for each in (base, *base.args)}

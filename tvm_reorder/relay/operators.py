@@ -19,7 +19,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from tvm import relay
 
-from ..core.monotone import Direction, MonotoneMap, collapse, directions_from_signs
+from ..core.monotone import (
+    Direction,
+    MonotoneMap,
+    collapse,
+    directions_from_signs,
+    guess_direction,
+)
 from ..core.refusal import Reason, Refusal
 from .activations import ACTIVATIONS
 from .facts import PoolFacts, read_constant, read_dtype, read_shape
@@ -254,11 +260,14 @@ def _unbounded(values: np.ndarray | None) -> np.ndarray | None:
 
 
 def _spread(values: np.ndarray, pool: PoolFacts) -> np.ndarray | None:
-    """One value per (batch, channel) pair, in the tensor's order; None if their number is open."""
-    shape = [1 if i in pool.window_axes else n for i, n in enumerate(pool.shape)]
-    if None in shape:
-        return values.ravel() if values.size == 1 else None
-    return np.broadcast_to(values, shape).ravel()
+    """One value per (batch, channel) pair, in the tensor's order.
+
+    An open extent counts as 1; None if the values vary along it.
+    """
+    try:
+        return np.broadcast_to(values, pool.plane_shape).ravel()
+    except ValueError:
+        return None
 
 
 def shrink(values: np.ndarray, pool: PoolFacts) -> np.ndarray | None:
@@ -325,10 +334,13 @@ def _describe_minimum(name, values, data, pool):
 
 
 def _describe_power(name, values, data, pool):
-    if data == 0 and values is not None and np.all(values == 2):
-        return MonotoneMap(name, (Direction.VALLEY,), None)
     detail = "a power whose direction depends on its operands"
-    return MonotoneMap(name, (Direction.OTHER,), None, None, Reason.NOT_MONOTONE, detail)
+    if data == 1 or values is None:
+        return MonotoneMap(name, (Direction.OTHER,), None, None, Reason.NOT_MONOTONE, detail)
+    evaluate = lambda x: np.power(x, values)  # noqa: E731
+    return MonotoneMap(
+        name, (guess_direction(evaluate),), None, evaluate, Reason.NOT_MONOTONE, detail
+    )
 
 
 def _finite_or(values: np.ndarray | None, subject: str) -> Refusal | None:

@@ -17,7 +17,7 @@ from tvm.ir import SequentialSpan
 
 from ..core.checks import Plan
 from ..core.config import ReorderConfig
-from ..core.decision import Action
+from ..core.decision import Action, is_better
 from ..core.measured import MEASURED_TARGET
 from ..core.refusal import Reason, Refusal
 from ..core.report import Report, Site, Status
@@ -98,21 +98,24 @@ class ReorderActivations:
             if not graph.function.same_as(mod[variable]):
                 graph = FunctionGraph(mod[variable])
             verdicts = [
-                _weigh(graph, pool, verdict, decider)
-                for pool, verdict in zip(
-                    graph.max_pools, decide(graph, rule, self.config, target, fast_math)
+                _NO_SITE if number is None else _weigh(graph, pool, verdict, decider)
+                for number, pool, verdict in zip(
+                    numbers, graph.max_pools, decide(graph, rule, self.config, target, fast_math)
                 )
             ]
             for number, pool, verdict in zip(numbers, graph.max_pools, verdicts):
-                sites[number] = _merge(sites[number], _describe(pool, verdict, rule, self.config))
+                if number is not None:
+                    found = _describe(pool, verdict, rule, self.config)
+                    sites[number] = _merge(sites[number], found)
             after, order = apply(graph, rule, verdicts)
             if not after.same_as(graph.function):
-                numbers = [numbers[k] for k in order]
+                numbers = [None if k is None else numbers[k] for k in order]
                 mod = _replace(mod, variable, after)
         if not graph.function.same_as(mod[variable]):
             graph = FunctionGraph(mod[variable])
         sites = self._decide_bare(graph, numbers, sites, decider)
-        chosen = [p for n, p in zip(numbers, graph.max_pools) if _is_fused(sites[n])]
+        pools = zip(numbers, graph.max_pools)
+        chosen = [pool for n, pool in pools if n is not None and _is_fused(sites[n])]
         after = fuse(graph, chosen)
         if not after.same_as(graph.function):
             mod = _replace(mod, variable, after)
@@ -122,7 +125,7 @@ class ReorderActivations:
         """The sites, those included at which a pool stands right behind its convolution."""
         sites = list(sites)
         for number, pool in zip(numbers, graph.max_pools):
-            if sites[number].status is not Status.REFUSED:
+            if number is None or sites[number].status is not Status.REFUSED:
                 continue
             decided = decider.decide_bare(graph, pool, read_pool(pool, graph))
             if decided is None:
@@ -139,6 +142,9 @@ class ReorderActivations:
             )
         return sites
 
+
+# The second pool of a site that needs both ends of its windows: the site has been decided.
+_NO_SITE = Verdict(None, None, "")
 
 # Status of a decided site, if the module is left as it is and if it is written.
 _STATUS = {
@@ -180,10 +186,16 @@ def _has_fast_math(context) -> bool:
 
 def _weigh(graph, pool, verdict: Verdict, decider: SiteDecider) -> Verdict:
     """The verdict with the decision on what is exact."""
-    if not isinstance(verdict.outcome, Plan):
+    plan = verdict.outcome
+    if not isinstance(plan, Plan):
         return verdict
-    workload, decision = decider.decide(graph, pool, verdict.match, verdict.outcome)
-    return replace(verdict, workload=workload, decision=decision)
+    found = {p: decider.decide(graph, pool, verdict.match, p) for p in (plan, plan.wider) if p}
+    # Signs in the weights cost nothing; whatever else the wider exchange needs has to pay.
+    is_free = plan.wider and plan.wider.folds_signs
+    if plan.wider and (is_free or is_better(found[plan.wider][1], found[plan][1])):
+        plan = plan.wider
+    workload, decision = found[plan]
+    return replace(verdict, outcome=plan, workload=workload, decision=decision)
 
 
 def _is_fused(site: Site) -> bool:
@@ -210,6 +222,7 @@ def _describe(pool, verdict: Verdict, rule: Rule, config: ReorderConfig) -> Site
         evaluations_before=outcome.evaluations.before,
         evaluations_after=outcome.evaluations.after,
         rule=rule.name,
+        ends=outcome.ends,
     )
 
 

@@ -1,7 +1,7 @@
 """Patterns of the pass, as TVM writes patterns; no logic.
 
-The composites here are those whose direction does not follow from their parts; what does follow
-(ELU, SELU, CELU, softplus, hard sigmoid, ...) needs no pattern, see ``chains.py``.
+The composites here have names that people know; any other is called by its operators (ELU, SELU,
+softplus, hard sigmoid, ...).  The names decide nothing, see ``chains.py``.
 """
 
 from __future__ import annotations
@@ -87,6 +87,17 @@ def make_gelu_pattern() -> DFPattern:
     )
 
 
+def make_gelu_tanh_pattern() -> DFPattern:
+    """0.5 x (1 + tanh(c (x + a x^3))); what tanh takes is left open."""
+    x = wildcard()
+    gate = is_op("add")(is_op("tanh")(wildcard()), is_constant())
+    gate = gate | is_op("add")(is_constant(), is_op("tanh")(wildcard()))
+    half_x = is_op("multiply")(x, is_constant())
+    return is_op("multiply")(half_x | x, gate) | is_op("multiply")(
+        is_op("multiply")(x, gate), is_constant()
+    )
+
+
 def make_mish_pattern() -> DFPattern:
     """x * tanh(log(1 + exp(x)))."""
     x = wildcard()
@@ -102,5 +113,6 @@ def composite_patterns() -> tuple[tuple[str, DFPattern], ...]:
         ("silu", make_silu_pattern()),
         ("hard_swish", make_hard_swish_pattern()),
         ("gelu", make_gelu_pattern()),
+        ("gelu_tanh", make_gelu_tanh_pattern()),
         ("mish", make_mish_pattern()),
     )

@@ -64,16 +64,17 @@ def decide(
 
 def apply(
     graph: FunctionGraph, rule: Rule, verdicts: list[Verdict]
-) -> tuple[relay.Function, list[int]]:
+) -> tuple[relay.Function, list[int | None]]:
     """Make the planned exchanges.
 
     Returns
     -------
     function : relay.Function
         The function, untyped where it is new; the same object if nothing was planned.
-    order : list of int
+    order : list of int or None
         For each of its max pools, in order of execution, its number in `graph.max_pools`: a pool
-        that an activation stood above may come later or earlier now.
+        that an activation stood above may come later or earlier now.  None for the second pool of
+        a site that needs both ends of its windows.
     """
     if not any(verdict.is_written for verdict in verdicts):
         return graph.function, list(range(len(verdicts)))
@@ -95,7 +96,7 @@ class _Exchange(DFPatternCallback):
     def __init__(self, rule: Rule, verdicts: dict[relay.Call, tuple[int, Verdict]]):
         super().__init__(require_type=False, rewrite_once=True)
         self.pattern = make_max_pool_pattern()
-        self.numbers: dict[relay.Call, int] = {}
+        self.numbers: dict[relay.Call, int | None] = {}
         self._rule = rule
         self._verdicts = verdicts
 
@@ -106,6 +107,7 @@ class _Exchange(DFPatternCallback):
         if not verdict.is_written:
             self.numbers[post] = number
             return post
-        value, pool = self._rule.rewrite(verdict.outcome, verdict.match, post)
-        self.numbers[pool] = number
+        value, (own, *others) = self._rule.rewrite(verdict.outcome, verdict.match, post)
+        self.numbers[own] = number
+        self.numbers.update(dict.fromkeys(others))
         return value

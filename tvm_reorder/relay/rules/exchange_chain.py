@@ -2,7 +2,7 @@
 
 Identity
     maxpool(f(x)) = f(maxpool(x)) for f non-decreasing along every window: one activation, a
-    per-channel bias or scale, or a whole chain of them.
+    per-channel bias or scale, or a whole chain of them; for f falling or a valley see ``ends.py``.
 
 Side conditions
     Those of ``core/checks.py``; they are decided there.
@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from ...core.checks import check_exchange
 from ..chains import read_chain
-from .rule import Match, Rewritten, clamp, find_roots, rebuild_pool, rebuild_steps
+from .ends import exchange_at_ends
+from .rule import Match, find_roots
 
 
 class ExchangeChain:
@@ -39,11 +40,7 @@ class ExchangeChain:
         """The pool over the chain's input, the moved steps behind it."""
         steps = match.steps[: plan.moved]
         roots = find_roots(steps, match.pool.data_of(pool))
-        pooled = rebuild_pool(pool, match, plan.moved, roots[-1], self.name)
-        value = rebuild_steps(steps, roots, pooled, self.name)
-        if plan.clamps:
-            value = clamp(value, match.pool.dtype, pool, self.name)
-        return Rewritten(value, pooled)
+        return exchange_at_ends(plan, match, pool, roots, roots[-1], self.name)
 
 
 EXCHANGE_CHAIN = ExchangeChain()

@@ -26,7 +26,8 @@ from ...core.refusal import Reason, Refusal
 from ..chains import read_chain
 from ..facts import read_dtype, read_shape
 from ..sites import op_name
-from .rule import Match, Rewritten, clamp, find_roots, mark_span, rebuild_pool, rebuild_steps
+from .ends import exchange_at_ends
+from .rule import Match, find_roots, mark_span, rebuild_steps
 
 
 class ExchangeConcatenate:
@@ -61,6 +62,7 @@ class ExchangeConcatenate:
             input_range=None,
             stop=differing,
             producer=next((chain.producer for chain, _ in branches if chain.producer), None),
+            filters=0,
         )
         return Match(chain, steps[:common], scene.pool)
 
@@ -76,11 +78,7 @@ class ExchangeConcatenate:
         inputs = relay.Tuple([found[-1] for found in roots], joined.args[0].span)
         span = mark_span(joined.span, self.name)
         data = relay.Call(joined.op, [inputs], joined.attrs, [], span)
-        pooled = rebuild_pool(pool, match, plan.moved, data, self.name)
-        value = rebuild_steps(steps, roots[0], pooled, self.name)
-        if plan.clamps:
-            value = clamp(value, match.pool.dtype, pool, self.name)
-        return Rewritten(value, pooled)
+        return exchange_at_ends(plan, match, pool, roots[0], data, self.name)
 
 
 def _common_steps(branches) -> tuple[int, Refusal | None]:

@@ -13,7 +13,7 @@ from ...core.checks import Chain, Plan
 from ...core.config import ReorderConfig
 from ...core.refusal import Refusal
 from ..chains import Step
-from ..facts import PoolFacts, lowest_constant
+from ..facts import PoolFacts, lowest_constant, read_dtype
 from ..operators import Scene
 from ..sites import FunctionGraph
 
@@ -38,10 +38,10 @@ class Match:
 
 
 class Rewritten(NamedTuple):
-    """The exchanged expression, and the pool inside it."""
+    """The exchanged expression, and the pools inside it: the site's own first."""
 
     value: relay.Expr
-    pool: relay.Call
+    pools: tuple[relay.Call, ...]
 
 
 class Rule(Protocol):
@@ -74,6 +74,11 @@ def mark_span(span: Span | None, rule: str) -> Span:
     return Span(SourceName(marked), span.line, span.end_line, span.column, span.end_column)
 
 
+def mark_call(call: relay.Call, span: Span | None, rule: str) -> relay.Call:
+    """A new call with a span that names what it stands for and the rule."""
+    return relay.Call(call.op, call.args, call.attrs, [], mark_span(span, rule))
+
+
 def rebuild_pool(
     pool: relay.Call, match: Match, moved: int, data: relay.Expr, rule: str
 ) -> relay.Call:
@@ -98,21 +103,31 @@ def find_roots(steps: Sequence[Step], top: relay.Expr) -> list[relay.Expr]:
 
 
 def rebuild_steps(
-    steps: Sequence[Step], roots: Sequence[relay.Expr], data: relay.Expr, rule: str
+    steps: Sequence[Step],
+    roots: Sequence[relay.Expr],
+    data: relay.Expr,
+    rule: str,
+    copies_scalars: bool = False,
 ) -> relay.Expr:
-    """The steps once more, over other data."""
+    """The steps once more, over other data.
+
+    FuseOps writes a scalar constant into the one kernel that uses it, where a division by it
+    becomes a product and a power a square; for two kernels it becomes an operand.  So steps that
+    are built twice need scalars of their own the second time (`copies_scalars`).
+    """
     for step, root in reversed(list(zip(steps, roots))):
-        data = _rebuild_step(step, root, data, rule)
+        data = _rebuild_step(step, root, data, rule, copies_scalars)
     return data
 
 
 def clamp(value: relay.Expr, dtype: str, pool: relay.Call, rule: str) -> relay.Call:
     """max(value, lowest finite value): where the pool's own maximum would have started."""
-    call = relay.maximum(value, lowest_constant(dtype))
-    return relay.Call(call.op, call.args, None, [], mark_span(pool.span, rule))
+    return mark_call(relay.maximum(value, lowest_constant(dtype)), pool.span, rule)
 
 
-def _rebuild_step(step: Step, root: relay.Expr, data: relay.Expr, rule: str) -> relay.Expr:
+def _rebuild_step(
+    step: Step, root: relay.Expr, data: relay.Expr, rule: str, copies_scalars: bool
+) -> relay.Expr:
     if step.rebuilt_as is not None:
         call = step.rebuilt_as
         arguments = [data, *list(call.args)[1:]]
@@ -124,6 +139,9 @@ def _rebuild_step(step: Step, root: relay.Expr, data: relay.Expr, rule: str) -> 
             return rebuilt[before]
         if before in step.replace:
             return step.replace[before]
+        if copies_scalars and isinstance(before, relay.Constant):
+            rebuilt[before] = relay.const(before.data, read_dtype(before))
+            return rebuilt[before]
         if before not in step.region:
             return now
         arguments = [clone(b, n) for b, n in zip(before.args, now.args)]
