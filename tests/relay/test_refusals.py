@@ -49,7 +49,7 @@ def unknown_below():
 
 
 def unknown_elementwise():
-    return conv_net(lambda x: relay.left_shift(relay.cast(x, "int32"), relay.const(1)))
+    return conv_net(lambda x: relay.bitwise_and(relay.cast(x, "int32"), relay.const(1)))
 
 
 def unbound_scale():
@@ -131,6 +131,10 @@ CASES = {
     "branches differ": (Reason.BRANCHES_DIFFER, branches_that_differ),
     "integer bias": (Reason.INTEGER_OVERFLOW, integer_bias),
     "float to int": (Reason.INTEGER_OVERFLOW, lambda: conv_net(lambda x: x.astype("int32"))),
+    "left shift": (
+        Reason.INTEGER_OVERFLOW,
+        lambda: conv_net(lambda x: relay.left_shift(x.astype("int32"), relay.const(1))),
+    ),
     "abs": (Reason.VALLEY, lambda: conv_net(relay.abs)),
     "square": (Reason.VALLEY, lambda: conv_net(lambda x: x * x)),
     "silu": (Reason.VALLEY, lambda: conv_net(lambda x: x * relay.sigmoid(x))),

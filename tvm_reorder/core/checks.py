@@ -29,6 +29,7 @@ import numpy as np
 
 from .config import ReorderConfig
 from .cost import Evaluations, count_evaluations
+from .intervals import first_wrapping_link, is_integer
 from .monotone import Direction, MonotoneMap, compose
 from .refusal import Reason, Refusal
 from .window import PoolWindow
@@ -63,6 +64,8 @@ class Link:
     is_split_addition : bool
         True if the step adds to a product that the step below it gives: a fused multiply-add, if
         both stay in one kernel.
+    inseparable : Refusal or None
+        Set if the value that the step takes cannot stand at the end of a kernel.
     """
 
     map: MonotoneMap
@@ -70,6 +73,7 @@ class Link:
     steps: int = 1
     shared: Refusal | None = None
     is_split_addition: bool = False
+    inseparable: Refusal | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,9 @@ def _check_window(window: PoolWindow | Refusal) -> Refusal | None:
 def _longest_exchange(chain: Chain, config: ReorderConfig) -> tuple[int, bool, Refusal | None]:
     """Longest k that may move, whether it clamps, and the first objection to a longer one."""
     moved, clamps, note, total = 0, False, None, None
-    wraps = _first_wrapping_link(chain)
+    wraps = first_wrapping_link(
+        [link.map for link in chain.links], chain.base_dtypes, chain.input_range
+    )
     for index, link in enumerate(chain.links):
         if link.shared or index == wraps:
             return moved, clamps, note or link.shared or _overflow(link)
@@ -204,6 +210,8 @@ def _objection(
         return _drop_refusal(total, link, config)
     if link.is_split_addition or chain.meets_addition:
         return _contraction_refusal(chain.links[0] if chain.meets_addition else link)
+    if link.inseparable:
+        return link.inseparable
     return _infinity_refusal(total, chain, index) if config.licence.strict else None
 
 
@@ -250,7 +258,7 @@ def _may_fall_below_lowest(total: MonotoneMap, chain: Chain, index: int) -> bool
     """True if f may send a finite value below the lowest finite value of its dtype."""
     dtype_out, dtype_in = chain.base_dtypes[0], chain.base_dtypes[index + 1]
     lowest_out, lowest_in = lowest_value(dtype_out), lowest_value(dtype_in)
-    if _is_integer(dtype_out):
+    if is_integer(dtype_out):
         return False
     if lowest_out is None or lowest_in is None:
         return True
@@ -275,7 +283,7 @@ def _infinity_refusal(total: MonotoneMap, chain: Chain, index: int) -> Refusal |
     """Set if a window of nothing but -inf would give another result."""
     dtype_out, dtype_in = chain.base_dtypes[0], chain.base_dtypes[index + 1]
     lowest_out, lowest_in = lowest_value(dtype_out), lowest_value(dtype_in)
-    if _is_integer(dtype_in):
+    if is_integer(dtype_in):
         return None  # integers have no infinity
     actual = "not known"
     if lowest_out is not None and lowest_in is not None and total.evaluate is not None:
@@ -326,44 +334,3 @@ def _overflow(link: Link) -> Refusal:
         "able to leave the range of its dtype",
         "within it",
     )
-
-
-def _first_wrapping_link(chain: Chain) -> int | None:
-    """Index of the link nearest to the pool whose integer arithmetic may wrap."""
-    wrapping, interval = None, chain.input_range
-    dtypes: Sequence[str] = chain.base_dtypes
-    for index in reversed(range(len(chain.links))):
-        link, source = chain.links[index], dtypes[index + 1]
-        if not _is_integer(link.dtype):
-            interval = None
-            continue
-        if not _is_integer(source):
-            wrapping, interval = index, _dtype_range(link.dtype)
-            continue
-        interval = _image(link.map, interval or _dtype_range(source))
-        limits = _dtype_range(link.dtype)
-        if interval is None or interval[0] < limits[0] or interval[1] > limits[1]:
-            wrapping, interval = index, limits
-    return wrapping
-
-
-def _image(step: MonotoneMap, interval: tuple[int, int]) -> tuple[int, int] | None:
-    """Interval of a step's results on an integer interval, in unbounded arithmetic."""
-    if step.evaluate is None or any(
-        d not in (Direction.RISING, Direction.FALLING, Direction.CONSTANT) for d in step.directions
-    ):
-        return None
-    try:
-        ends = [step.evaluate(np.full(_ANY_RANK, end, dtype=object)) for end in interval]
-    except TypeError:
-        return None  # a function that has no meaning on unbounded integers, such as exp
-    return min(int(np.min(e)) for e in ends), max(int(np.max(e)) for e in ends)
-
-
-def _is_integer(dtype: str) -> bool:
-    return dtype.startswith(("int", "uint"))
-
-
-def _dtype_range(dtype: str) -> tuple[int, int]:
-    info = np.iinfo(dtype)
-    return int(info.min), int(info.max)

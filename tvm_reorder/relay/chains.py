@@ -8,17 +8,20 @@ pattern names it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from tvm import relay
-from tvm.ir import Op
+from tvm.ir import Op, Span
 
 from ..core.checks import Chain, Link
 from ..core.monotone import Direction, MonotoneMap, compose, join_directions
 from ..core.refusal import Reason, Refusal
 from .activations import COMPOSITES
-from .facts import read_constant, read_dtype, read_integer_bound, read_shape
+from .facts import read_constant, read_dtype, read_shape
+from .integer_bounds import read_integer_bound
 from .operators import (
     TWO_ARGUMENTS,
     Scene,
@@ -31,9 +34,11 @@ from .operators import (
     varies,
 )
 from .patterns import ADDITIONS, AVERAGE_POOLS, MAX_POOLS, PRODUCERS, composite_patterns
+from .quantised import build_signed_rounding, find_inseparable, read_signed_rounding
 from .sites import FunctionGraph, op_name
 
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
+_KEEPS_VALUES = frozenset(["strided_slice", "annotation.stop_fusion"])  # some of them, in order
 _LARGEST_COMPOSITE = 16
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
@@ -56,6 +61,8 @@ class Step:
         Operands to be exchanged for smaller ones behind the pool.
     rebuilt_as : relay.Call or None
         A call to use instead of the region, its first argument being the data.
+    build : callable or None
+        Makes the step anew from the data and a span, where neither of these can.
     """
 
     link: Link
@@ -65,6 +72,7 @@ class Step:
     region: frozenset[relay.Expr]
     replace: dict[relay.Expr, relay.Expr] = field(default_factory=dict)
     rebuilt_as: relay.Call | None = None
+    build: Callable[[relay.Expr, Span], relay.Expr] | None = None
 
 
 def read_steps(
@@ -117,6 +125,8 @@ def find_missing_producer(graph: FunctionGraph, base: relay.Expr, scene: Scene) 
     """None if convolutions or dense layers compute `base`, through any known steps."""
     if op_name(base) in PRODUCERS:
         return None
+    if op_name(base) in _KEEPS_VALUES or _is_correction(base):
+        return find_missing_producer(graph, base.args[0], scene)
     if op_name(base) == "concatenate" and isinstance(base.args[0], relay.Tuple):
         for branch in base.args[0].fields:
             _, below, _ = read_steps(graph, branch, scene)
@@ -132,6 +142,11 @@ def find_missing_producer(graph: FunctionGraph, base: relay.Expr, scene: Scene) 
     )
 
 
+def _is_correction(base: relay.Expr) -> bool:
+    """True if the value may be a quantised convolution less what its weights' zero point adds."""
+    return op_name(base) == "subtract" and read_dtype(base) == "int32"
+
+
 def _read_step(
     graph: FunctionGraph, root: relay.Expr, scene: Scene, wanted: int
 ) -> Step | Refusal | None:
@@ -144,6 +159,9 @@ def _read_step(
     shared = _shared(graph, root, wanted)
     if root.op.name == "reshape":
         return _read_flat_prelu(graph, root, scene, shared) or _read_single(root, scene, shared)
+    rounding = read_signed_rounding(root)
+    if rounding is not None:
+        return _read_rounding(graph, root, scene, shared, rounding)
     if root.op.name in TWO_ARGUMENTS and len(_branches(root, scene)) == 2:
         return _read_composite(graph, root, scene, shared)
     return _read_single(root, scene, shared)
@@ -156,9 +174,23 @@ def _read_single(root, scene, shared) -> Step | Refusal | None:
     source = root.args[reading.data]
     if not _has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
-    link = Link(reading.map, read_dtype(root), 1, shared, _is_split_addition(root, source))
+    split = _is_split_addition(root, source)
+    link = Link(reading.map, read_dtype(root), 1, shared, split, find_inseparable(source))
     replace = {root.args[position]: new for position, new in reading.replace.items()}
     return Step(link, root, source, (reading.data,), frozenset([root]), replace)
+
+
+def _read_rounding(graph, root, scene, shared, rounding) -> Step | Refusal:
+    """x + (p if x >= 0 else n), its addends shrunk to the pooled tensor."""
+    smaller = [shrink(values, scene.pool) for values in (rounding.upper, rounding.lower)]
+    if any(values is None for values in smaller) or not _has_windows_of(rounding.source, scene):
+        return varies("what is added to round")
+    for call in rounding.region[1:3]:
+        shared = shared or _shared(graph, call, 1)
+    dtype, source = read_dtype(root), rounding.source
+    link = Link(rounding.describe(*smaller), dtype, 3, shared, False, find_inseparable(source))
+    build = partial(build_signed_rounding, constants=[relay.const(v, dtype) for v in smaller])
+    return Step(link, root, source, (0,), frozenset(rounding.region), build=build)
 
 
 def _has_windows_of(source: relay.Expr, scene: Scene) -> bool:

@@ -65,7 +65,10 @@ class SiteDecider:
         source = _describe_source(match.pool.data_of(pool) if joins else steps[-1].source)
         # A clamp is one more kernel, which the fewer values need not pay for.
         are_apart = self.are_apart and not plan.clamps
-        return self._decide(graph, pool, match.pool, base, uses, plan.chain, source, are_apart)
+        below = match.chain.base_dtypes[plan.moved]
+        return self._decide(
+            graph, pool, match.pool, base, uses, plan.chain, source, are_apart, below
+        )
 
     def decide_bare(
         self, graph: FunctionGraph, pool: relay.Call, facts: PoolFacts
@@ -76,10 +79,13 @@ class SiteDecider:
             return None
         return self._decide(graph, pool, facts, base, 1, (), op_name(base), self.are_apart)
 
-    def _decide(self, graph, pool, facts, base, uses, chain, source, are_apart):
+    def _decide(self, graph, pool, facts, base, uses, chain, source, are_apart, below=None):
         convolution = None if base is None else read_convolution(base)
         names = tuple(_CANONICAL.get(name, name) for name in chain)
-        workload = SiteWorkload(facts.window, facts.planes, names, convolution, facts.dtype, source)
+        below = None if below == facts.dtype else below
+        workload = SiteWorkload(
+            facts.window, facts.planes, names, convolution, facts.dtype, source, below
+        )
         obstacle = self.obstacle
         if base is not None:
             obstacle = obstacle or find_obstacle(graph, pool, facts, base, uses)

@@ -16,7 +16,6 @@ from ..core.refusal import Reason, Refusal
 from ..core.window import AdaptiveAxis, PoolWindow, WindowAxis
 from ..core.workload import Convolution
 from .op.conv2d_max_pool2d import FusedAttributes
-from .patterns import PRODUCERS
 from .sites import FunctionGraph, op_name
 
 _SPATIAL = "DHW"
@@ -106,25 +105,6 @@ def read_constant(expr: relay.Expr) -> np.ndarray | None:
         return None
     folded = relay.transform.FoldConstantExpr(expr, IRModule())
     return folded.data.numpy() if isinstance(folded, relay.Constant) else None
-
-
-def read_integer_bound(producer: relay.Expr) -> tuple[int, int] | None:
-    """Interval an integer convolution or dense layer can reach, None if its weights are unknown.
-
-    Every output is a sum of products, so the sum of the weights' magnitudes times the largest
-    magnitude of the data's dtype bounds it.
-    """
-    if op_name(producer) not in PRODUCERS:
-        return None
-    data_dtype, weight = read_dtype(producer.args[0]), producer.args[1]
-    if not data_dtype or not data_dtype.startswith(("int", "uint")):
-        return None
-    values = read_constant(weight)
-    if values is None:
-        return None
-    info = np.iinfo(data_dtype)
-    bound = int(np.abs(values.astype(np.int64)).sum()) * max(-int(info.min), int(info.max))
-    return -bound, bound
 
 
 def read_convolution(call: relay.Expr) -> Convolution | None:

@@ -109,8 +109,12 @@ def _is_uniform(step) -> bool:
         for argument in call.args
         if argument not in step.region and not argument.same_as(step.source)
     )
-    return step.rebuilt_as is None and all(
-        all(extent == 1 for extent in read_shape(operand.checked_type)) for operand in operands
+    return (
+        step.rebuilt_as is None
+        and step.build is None
+        and all(
+            all(extent == 1 for extent in read_shape(operand.checked_type)) for operand in operands
+        )
     )
 
 

@@ -113,6 +113,8 @@ def clamp(value: relay.Expr, dtype: str, pool: relay.Call, rule: str) -> relay.C
 
 
 def _rebuild_step(step: Step, root: relay.Expr, data: relay.Expr, rule: str) -> relay.Expr:
+    if step.build is not None:
+        return step.build(data, mark_span(root.span, rule))
     if step.rebuilt_as is not None:
         call = step.rebuilt_as
         arguments = [data, *list(call.args)[1:]]
