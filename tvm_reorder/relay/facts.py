@@ -16,6 +16,7 @@ from ..core.refusal import Reason, Refusal
 from ..core.window import AdaptiveAxis, PoolWindow, WindowAxis
 from ..core.workload import Convolution
 from .op.conv2d_max_pool2d import FusedAttributes
+from .reductions import is_reduction, read_reduced_axes
 from .sites import FunctionGraph, op_name
 
 _SPATIAL = "DHW"
@@ -64,6 +65,8 @@ class PoolFacts:
 
 def read_pool(pool: relay.Call, graph: FunctionGraph) -> PoolFacts:
     """Facts of a pool call on typed IR."""
+    if is_reduction(pool):
+        return _read_reduction(pool)
     layout = str(pool.attrs.layout)
     axes = re.findall("[A-Za-z]", re.sub("[0-9]", "", layout))
     window_axes = tuple(i for i, axis in enumerate(axes) if axis in _SPATIAL)
@@ -78,6 +81,20 @@ def read_pool(pool: relay.Call, graph: FunctionGraph) -> PoolFacts:
         shape=shape,
         dtype=str(data_type.dtype),
         pad=pad,
+    )
+
+
+def _read_reduction(pool: relay.Call) -> PoolFacts:
+    """Facts of a ``max`` over the spatial axes."""
+    shape, window_axes = read_shape(pool.args[0].checked_type), read_reduced_axes(pool)
+    sizes = [shape[axis] for axis in window_axes]
+    return PoolFacts(
+        window=_refuse_dynamic(pool, sizes)
+        or PoolWindow(tuple(AdaptiveAxis(size, 1) for size in sizes)),
+        window_axes=window_axes,
+        channel_axis=1 if window_axes[0] == 2 else len(shape) - 1,
+        shape=shape,
+        dtype=read_dtype(pool),
     )
 
 
@@ -208,9 +225,9 @@ def _read_window(pool, pad, layout, axes, window_axes, shape) -> PoolWindow | Re
     output_shape = read_shape(pool.checked_type)
     sizes = [shape[axis] for axis in window_axes]
     outputs = [output_shape[axis] for axis in window_axes]
-    if None in sizes or None in outputs:
-        text = " x ".join("?" if size is None else str(size) for size in sizes)
-        return Refusal(Reason.DYNAMIC_WINDOW, subject, f"over {text}", "over static extents")
+    refusal = _refuse_dynamic(pool, sizes, outputs)
+    if refusal:
+        return refusal
     if not hasattr(pool.attrs, "pool_size"):
         return PoolWindow(tuple(AdaptiveAxis(s, o) for s, o in zip(sizes, outputs)))
     rank = len(window_axes)
@@ -226,6 +243,14 @@ def _read_window(pool, pad, layout, axes, window_axes, shape) -> PoolWindow | Re
         pads,
     )
     return PoolWindow(tuple(WindowAxis(*values) for values in fields))
+
+
+def _refuse_dynamic(pool: relay.Call, sizes, outputs=()) -> Refusal | None:
+    if None not in (*sizes, *outputs):
+        return None
+    text = " x ".join("?" if size is None else str(size) for size in sizes)
+    subject = f"the window of {op_name(pool)}"
+    return Refusal(Reason.DYNAMIC_WINDOW, subject, f"over {text}", "over static extents")
 
 
 def _per_axis(values, rank: int) -> list[int]:

@@ -15,6 +15,7 @@ from ...core.refusal import Refusal
 from ..chains import Step
 from ..facts import PoolFacts, lowest_constant
 from ..operators import Scene
+from ..reductions import rebuild_pool_call
 from ..sites import FunctionGraph
 
 
@@ -83,7 +84,8 @@ def rebuild_pool(
         is_same = dtype == match.pool.dtype
         value = pad.args[1] if is_same else lowest_constant(dtype)
         data = relay.Call(pad.op, [data, value], pad.attrs, [], mark_span(pad.span, rule))
-    return relay.Call(pool.op, [data], pool.attrs, [], mark_span(pool.span, rule))
+    call = rebuild_pool_call(pool, data, match.pool.window_axes)
+    return relay.Call(call.op, call.args, call.attrs, [], mark_span(pool.span, rule))
 
 
 def find_roots(steps: Sequence[Step], top: relay.Expr) -> list[relay.Expr]:
