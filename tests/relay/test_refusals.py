@@ -177,6 +177,10 @@ CASES = {
         Reason.PADDING_ONLY_WINDOW,
         lambda: conv_net(relay.nn.relu, padding=(2, 2)),
     ),
+    "padding with what the activation never gives": (
+        Reason.PADDING_VALUE,
+        lambda: conv_net(lambda x: relay.nn.pad(relay.nn.relu(x), [[0, 0]] * 2 + [[1, 1]] * 2, -1)),
+    ),
     "ceil_mode": (
         Reason.PADDING_ONLY_WINDOW,
         lambda: conv_net(relay.nn.relu, size=1, stride=4, ceil_mode=True, padding=(0, 0, 2, 2)),

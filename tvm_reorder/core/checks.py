@@ -16,6 +16,7 @@ Side conditions, each with its reason
       f(L_in) or its clamp; the licence ``strict`` asks for that, ``equal`` leaves it open.
     * Contraction: LLVM makes one fused multiply-add, rounded once, of a float multiply and an add
       in one kernel.  The exchange neither separates such a pair nor makes a new one.
+    * What an explicit padding before the pool writes is a value of the moved steps.
     * Integer steps do not wrap: the interval of values is followed up the chain.
     * The exchange saves evaluations.
 """
@@ -31,6 +32,7 @@ from .config import ReorderConfig
 from .cost import Evaluations, count_evaluations
 from .intervals import first_wrapping_link, is_integer
 from .monotone import Direction, MonotoneMap, compose
+from .padding import find_padding
 from .refusal import Reason, Refusal
 from .window import PoolWindow
 
@@ -99,6 +101,8 @@ class Chain:
         Set if no convolution or dense layer computes the chain's input.
     meets_addition : bool
         True if the link next to the pool is a product and the pool's value goes into a sum.
+    pad_value : float or None
+        What an explicit padding between the chain and the pool writes; see ``padding.py``.
     """
 
     window: PoolWindow | Refusal
@@ -109,6 +113,13 @@ class Chain:
     stop: Refusal | None = None
     producer: Refusal | None = None
     meets_addition: bool = False
+    pad_value: float | None = None
+
+    def find_padding(self, moved: int) -> float | None:
+        """What to pad with before the `moved` links next to the pool; None if nobody knows."""
+        dtypes = self.base_dtypes[: moved + 1]
+        maps = [link.map for link in self.links[:moved]]
+        return find_padding(maps, dtypes, self.pad_value, lowest_value(dtypes[-1]))
 
 
 @dataclass(frozen=True)
@@ -210,6 +221,13 @@ def _objection(
         return _drop_refusal(total, link, config)
     if link.is_split_addition or chain.meets_addition:
         return _contraction_refusal(chain.links[0] if chain.meets_addition else link)
+    if chain.pad_value is not None and chain.find_padding(index + 1) is None:
+        return Refusal(
+            Reason.PADDING_VALUE,
+            "the value that nn.pad writes before the pool",
+            f"{chain.pad_value:g}, which {link.map.name} is not known to give",
+            "a value of the moved steps",
+        )
     if link.inseparable:
         return link.inseparable
     return _infinity_refusal(total, chain, index) if config.licence.strict else None

@@ -65,8 +65,9 @@ def count_evaluations(
     clamps : bool
         True if the exchange adds a clamp behind them.
     """
-    size = prod(axis.size for axis in window.axes)
-    return Evaluations(planes * steps * size, planes * (steps + clamps) * prod(window.outputs))
+    return Evaluations(
+        planes * steps * window.elements, planes * (steps + clamps) * prod(window.outputs)
+    )
 
 
 def count_operations(window: PoolWindow, planes: int, steps: int) -> Evaluations:

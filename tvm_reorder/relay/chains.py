@@ -117,6 +117,7 @@ def read_chain(
         stop=stop,
         producer=(stop or producer) if producer else None,
         meets_addition=op_name(top) == "multiply" and graph.feeds_addition(pool),
+        pad_value=scene.pool.pad_value,
     )
     return chain, steps
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tvm
 from tvm import relay
 
-from ..core.checks import Plan
+from ..core.checks import Plan, lowest_value
 from ..core.config import ReorderConfig
 from ..core.decision import Action, CostModel, Decision, TimedRecords, choose
 from ..core.gpu_model import find_gpu_model
@@ -18,7 +18,7 @@ from ..core.refusal import Refusal
 from ..core.workload import SiteWorkload
 from .chains import count_uses
 from .circumstances import read_circumstances
-from .facts import PoolFacts, read_convolution, read_fused_attributes, read_shape
+from .facts import PoolFacts, read_convolution, read_fused_attributes, read_pool, read_shape
 from .fusion import find_general_obstacle, find_obstacle
 from .op.conv2d_max_pool2d import FusedAttributes, make_model, read_tuned_times
 from .rules import Match
@@ -66,9 +66,8 @@ class SiteDecider:
         # A clamp is one more kernel, which the fewer values need not pay for.
         are_apart = self.are_apart and not plan.clamps
         below = match.chain.base_dtypes[plan.moved]
-        return self._decide(
-            graph, pool, match.pool, base, uses, plan.chain, source, are_apart, below
-        )
+        facts = _read_as_padded_behind(graph, pool, match, plan)
+        return self._decide(graph, pool, facts, base, uses, plan.chain, source, are_apart, below)
 
     def decide_bare(
         self, graph: FunctionGraph, pool: relay.Call, facts: PoolFacts
@@ -100,6 +99,16 @@ class SiteDecider:
             workload, possible, self.wanted, self.records, self.model, note, tuned, are_apart
         )
         return workload, decision
+
+
+def _read_as_padded_behind(graph, pool, match: Match, plan: Plan) -> PoolFacts:
+    """The pool as it stands after the exchange, if that pads with the lowest value by then."""
+    facts = match.pool
+    lowest = lowest_value(match.chain.base_dtypes[plan.moved])
+    if facts.pad_value is None or match.chain.find_padding(plan.moved) != lowest:
+        return facts
+    after = read_pool(pool, graph, as_lowest=True)
+    return facts if after.window.has_padding_only_window else after
 
 
 def make_decider(

@@ -73,6 +73,8 @@ def find_obstacle(
         return _refuse("what the pool reads", op_name(base), "nn.conv2d")
     if op_name(pool) != "nn.max_pool2d":
         return _refuse("the pool", op_name(pool), "nn.max_pool2d")
+    if facts.fills:
+        return _refuse("the padding before the pool", "data to it", "with the lowest value")
     attrs = base.attrs
     layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout) or "NCHW")
     dtypes = {read_dtype(each) for each in (base, *base.args)}

@@ -80,12 +80,19 @@ def rebuild_pool(
 ) -> relay.Call:
     """The same pool, and its explicit padding, over the value below the `moved` steps."""
     if match.pool.pad is not None:
-        pad, dtype = pool.args[0], match.chain.base_dtypes[moved]
-        is_same = dtype == match.pool.dtype
-        value = pad.args[1] if is_same else lowest_constant(dtype)
+        pad = pool.args[0]
+        value = _pad_value(match, moved, pad.args[1])
         data = relay.Call(pad.op, [data, value], pad.attrs, [], mark_span(pad.span, rule))
     call = rebuild_pool_call(pool, data, match.pool.window_axes)
     return relay.Call(call.op, call.args, call.attrs, [], mark_span(pool.span, rule))
+
+
+def _pad_value(match: Match, moved: int, before: relay.Expr) -> relay.Expr:
+    """What pads below the `moved` steps, where `before` padded behind them."""
+    dtype = match.chain.base_dtypes[moved]
+    if match.pool.pad_value is not None:
+        return relay.const(match.chain.find_padding(moved), dtype)
+    return before if dtype == match.pool.dtype else lowest_constant(dtype)
 
 
 def find_roots(steps: Sequence[Step], top: relay.Expr) -> list[relay.Expr]:
