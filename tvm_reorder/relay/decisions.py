@@ -59,7 +59,8 @@ class SiteDecider:
         """Decide a pool at which `plan` is exact."""
         steps = match.steps[: plan.moved]
         joins = op_name(match.pool.data_of(pool)) == "concatenate"
-        is_whole = plan.moved == len(match.steps) and not joins
+        is_moved = any(step.moves for step in steps)
+        is_whole = plan.moved == len(match.steps) and not joins and not is_moved
         base = steps[-1].source if is_whole else None
         uses = count_uses(base, steps[-1].region) if is_whole else 0
         source = _describe_source(match.pool.data_of(pool) if joins else steps[-1].source)

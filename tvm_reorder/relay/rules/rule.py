@@ -78,7 +78,13 @@ def mark_span(span: Span | None, rule: str) -> Span:
 def rebuild_pool(
     pool: relay.Call, match: Match, moved: int, data: relay.Expr, rule: str
 ) -> relay.Call:
-    """The same pool, and its explicit padding, over the value below the `moved` steps."""
+    """The same pool, and its explicit padding, over the value below the `moved` steps.
+
+    What only moved values between these steps stands between that value and the pool.
+    """
+    for step in reversed(match.steps[:moved]):
+        for move in reversed(step.moves):
+            data = relay.Call(move.op, [data], move.attrs, [], mark_span(move.span, rule))
     if match.pool.pad is not None:
         pad = pool.args[0]
         value = _pad_value(match, moved, pad.args[1])
@@ -128,6 +134,9 @@ def _rebuild_step(step: Step, root: relay.Expr, data: relay.Expr, rule: str) -> 
         call = step.rebuilt_as
         arguments = [data, *list(call.args)[1:]]
         return relay.Call(call.op, arguments, call.attrs, [], mark_span(call.span, rule))
+    before, now = step.root, root
+    for _ in step.moves:
+        before, now = before.args[0], now.args[0]
     rebuilt = {step.source: data}
 
     def clone(before: relay.Expr, now: relay.Expr) -> relay.Expr:
@@ -142,4 +151,4 @@ def _rebuild_step(step: Step, root: relay.Expr, data: relay.Expr, rule: str) -> 
         rebuilt[before] = call
         return call
 
-    return clone(step.root, root)
+    return clone(before, now)
