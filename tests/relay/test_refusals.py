@@ -49,7 +49,7 @@ def unknown_below():
 
 
 def unknown_elementwise():
-    return conv_net(lambda x: relay.left_shift(relay.cast(x, "int32"), relay.const(1)))
+    return conv_net(lambda x: relay.bitwise_and(relay.cast(x, "int32"), relay.const(1)))
 
 
 def unbound_scale():
@@ -117,6 +117,10 @@ CASES = {
     "float to int": (Reason.INTEGER_OVERFLOW, lambda: conv_net(lambda x: x.astype("int32"))),
     "hill": (Reason.NOT_MONOTONE, lambda: conv_net(lambda x: relay.negative(relay.abs(x)))),
     "rsqrt": (Reason.UNPROVEN, lambda: conv_net(relay.rsqrt)),
+    "left shift": (
+        Reason.INTEGER_OVERFLOW,
+        lambda: conv_net(lambda x: relay.left_shift(x.astype("int32"), relay.const(1))),
+    ),
     "1/x": (Reason.NOT_MONOTONE, lambda: conv_net(lambda x: relay.const(1.0) / x)),
     "sin": (Reason.NOT_MONOTONE, lambda: conv_net(relay.sin)),
     "negative scale": (
@@ -145,6 +149,10 @@ CASES = {
     "pad as wide as the kernel": (
         Reason.PADDING_ONLY_WINDOW,
         lambda: conv_net(relay.nn.relu, padding=(2, 2)),
+    ),
+    "padding with what the activation never gives": (
+        Reason.PADDING_VALUE,
+        lambda: conv_net(lambda x: relay.nn.pad(relay.nn.relu(x), [[0, 0]] * 2 + [[1, 1]] * 2, -1)),
     ),
     "ceil_mode": (
         Reason.PADDING_ONLY_WINDOW,

@@ -19,6 +19,7 @@ Side conditions, each with its reason
       falls the same goes for windows of nothing but +inf and the highest finite value.
     * Contraction: LLVM makes one fused multiply-add, rounded once, of a float multiply and an add
       in one kernel.  The exchange neither separates such a pair nor makes a new one.
+    * What an explicit padding before the pool writes is a value of the moved steps.
     * Integer steps do not wrap: the interval of values is followed up the chain.
     * The exchange saves evaluations.
 """
@@ -33,7 +34,9 @@ import numpy as np
 from .config import ReorderConfig
 from .cost import Evaluations, count_evaluations
 from .ends import THE_MAXIMUM, Ends, find_ends
+from .intervals import first_wrapping_link, is_integer
 from .monotone import Direction, MonotoneMap, compose
+from .padding import find_padding
 from .refusal import Reason, Refusal
 from .window import PoolWindow
 
@@ -58,6 +61,8 @@ class Link:
     is_split_addition : bool
         True if the step adds to a product that the step below it gives: a fused multiply-add, if
         both stay in one kernel.
+    inseparable : Refusal or None
+        Set if the value that the step takes cannot stand at the end of a kernel.
     """
 
     map: MonotoneMap
@@ -65,6 +70,7 @@ class Link:
     steps: int = 1
     shared: Refusal | None = None
     is_split_addition: bool = False
+    inseparable: Refusal | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ class Chain:
     filters : int
         Filters of the convolution that computes the chain's input, if their weights can take a
         sign each; else 0.
+    pad_value : float or None
+        What an explicit padding between the chain and the pool writes; see ``padding.py``.
     """
 
     window: PoolWindow | Refusal
@@ -104,6 +112,13 @@ class Chain:
     producer: Refusal | None = None
     meets_addition: bool = False
     filters: int = 0
+    pad_value: float | None = None
+
+    def find_padding(self, moved: int) -> float | None:
+        """What to pad with before the `moved` links next to the pool; None if nobody knows."""
+        dtypes = self.base_dtypes[: moved + 1]
+        maps = [link.map for link in self.links[:moved]]
+        return find_padding(maps, dtypes, self.pad_value, lowest_value(dtypes[-1]))
 
 
 @dataclass(frozen=True)
@@ -221,7 +236,9 @@ def _find_exchanges(chain: Chain, config: ReorderConfig) -> tuple[list[_Exchange
     """The longest exchange at the maximum, a longer one at other ends, and the first objection."""
     found: dict[bool, _Exchange] = {}  # by whether f is taken at the maximum alone
     note, total, stop = None, None, chain.stop
-    wraps = _first_wrapping_link(chain)
+    wraps = first_wrapping_link(
+        [link.map for link in chain.links], chain.base_dtypes, chain.input_range
+    )
     for index, link in enumerate(chain.links):
         if link.shared or index == wraps:
             stop = link.shared or _overflow(link)
@@ -253,7 +270,29 @@ def _objection(
         return _drop_refusal(total, link, config)
     if link.is_split_addition or chain.meets_addition:
         return _contraction_refusal(chain.links[0] if chain.meets_addition else link)
+    if chain.pad_value is not None:
+        refusal = _padding_refusal(ends, chain, index)
+        if refusal:
+            return refusal
+    if link.inseparable:
+        return link.inseparable
     return _infinity_refusal(total, ends, chain, index) if config.licence.strict else None
+
+
+def _padding_refusal(ends: Ends, chain: Chain, index: int) -> Refusal | None:
+    """Set if what is padded with is no value of the moved steps, or wanted with either sign."""
+    if ends.is_maximum and chain.find_padding(index + 1) is not None:
+        return None
+    name = chain.links[index].map.name
+    actual = f"which {name} is not known to give"
+    if not ends.is_maximum:
+        actual = f"where {name} is taken at {ends}"
+    return Refusal(
+        Reason.PADDING_VALUE,
+        "the value that nn.pad writes before the pool",
+        f"{chain.pad_value:g}, {actual}",
+        "a value of the moved steps at the maximum",
+    )
 
 
 def _direction_refusal(total: MonotoneMap, link: Link) -> Refusal:
@@ -308,7 +347,7 @@ def _may_fall_below_lowest(total: MonotoneMap, ends: Ends, chain: Chain, index: 
     """True if f may send a finite value below the lowest finite value of its dtype."""
     dtype_out, dtype_in = chain.base_dtypes[0], chain.base_dtypes[index + 1]
     lowest_out, lowest_in = lowest_value(dtype_out), lowest_value(dtype_in)
-    if _is_integer(dtype_out):
+    if is_integer(dtype_out):
         return False
     if lowest_out is None or lowest_in is None:
         return True
@@ -338,7 +377,7 @@ def _infinity_refusal(total: MonotoneMap, ends: Ends, chain: Chain, index: int) 
     """
     dtype_out, dtype_in = chain.base_dtypes[0], chain.base_dtypes[index + 1]
     lowest_out, lowest_in = lowest_value(dtype_out), lowest_value(dtype_in)
-    if _is_integer(dtype_in) or ends.is_both:
+    if is_integer(dtype_in) or ends.is_both:
         return None  # integers have no infinity
     infinity, actual = "-inf" if ends.is_maximum else "-inf or +inf", "not known"
     if lowest_out is not None and lowest_in is not None and total.evaluate is not None:
@@ -397,44 +436,3 @@ def _overflow(link: Link) -> Refusal:
         "able to leave the range of its dtype",
         "within it",
     )
-
-
-def _first_wrapping_link(chain: Chain) -> int | None:
-    """Index of the link nearest to the pool whose integer arithmetic may wrap."""
-    wrapping, interval = None, chain.input_range
-    dtypes: Sequence[str] = chain.base_dtypes
-    for index in reversed(range(len(chain.links))):
-        link, source = chain.links[index], dtypes[index + 1]
-        if not _is_integer(link.dtype):
-            interval = None
-            continue
-        if not _is_integer(source):
-            wrapping, interval = index, _dtype_range(link.dtype)
-            continue
-        interval = _image(link.map, interval or _dtype_range(source))
-        limits = _dtype_range(link.dtype)
-        if interval is None or interval[0] < limits[0] or interval[1] > limits[1]:
-            wrapping, interval = index, limits
-    return wrapping
-
-
-def _image(step: MonotoneMap, interval: tuple[int, int]) -> tuple[int, int] | None:
-    """Interval of a step's results on an integer interval, in unbounded arithmetic."""
-    if step.evaluate is None or any(
-        d not in (Direction.RISING, Direction.FALLING, Direction.CONSTANT) for d in step.directions
-    ):
-        return None
-    try:
-        ends = [step.evaluate(np.full(_ANY_RANK, end, dtype=object)) for end in interval]
-    except TypeError:
-        return None  # a function that has no meaning on unbounded integers, such as exp
-    return min(int(np.min(e)) for e in ends), max(int(np.max(e)) for e in ends)
-
-
-def _is_integer(dtype: str) -> bool:
-    return dtype.startswith(("int", "uint"))
-
-
-def _dtype_range(dtype: str) -> tuple[int, int]:
-    info = np.iinfo(dtype)
-    return int(info.min), int(info.max)

@@ -76,7 +76,7 @@ def count_evaluations(
     folds_signs : bool
         False if signs are one more step in front of the pool, too.
     """
-    size, pooled = prod(axis.size for axis in window.axes), prod(window.outputs)
+    size, pooled = window.elements, prod(window.outputs)
     behind = 2 * steps if ends.is_both else steps + bool(ends.signs)
     in_front = size if ends.signs and not folds_signs else 0
     return Evaluations(planes * steps * size, planes * ((behind + clamps) * pooled + in_front))

@@ -4,9 +4,12 @@ Order of authority
     1. What the user asked for (``ReorderConfig.decision``).
     2. A measured record of the same workload, target, threads and TVM version.
     3. Tuning logs: AutoTVM's best times of the convolution alone and of the fused operator.
-    4. The target's cost model; of a convolution that has been tuned it knows less, so it must
+    4. Bytes: cheap steps that make values narrower, as requantize does, stay.  Before them the pool
+       would write and read a multiple of the bytes (int32 instead of int8), which no saved step
+       pays for, and the models know nothing of it.
+    5. The target's cost model; of a convolution that has been tuned it knows less, so it must
        expect more.
-    5. Nothing is known of the target: *exchange* where an expensive activation runs on at most
+    6. Nothing is known of the target: *exchange* where an expensive activation runs on at most
        half of the values, else *keep*.  A guess that can lose is never made.
 
 Operators compiled apart
@@ -57,7 +60,8 @@ class Decision:
     action : Action
         What is done.
     basis : str
-        ``"option"``, ``"records"``, ``"tuning log"``, ``"model"`` or ``"evaluations"``.
+        ``"option"``, ``"records"``, ``"tuning log"``, ``"bytes"``, ``"model"`` or
+        ``"evaluations"``.
     gain : float or None
         Expected time of the site as it is over the time after the rewrite, 1 for *keep*; None
         where nothing is known.
@@ -136,6 +140,8 @@ def choose(
     measured = records.times(workload) if records else None
     if measured and Action.KEEP in measured:
         return _fastest({a: median(t) for a, t in measured.items()}, possible, "records", note)
+    if Action.FUSE not in possible and _only_widens(workload):
+        return Decision(Action.KEEP, "bytes", None, _join(_describe_widening(workload), note))
     times = {} if model is None else _estimate(workload, possible, model, tuned)
     if Action.KEEP in times and None not in tuned:
         return _fastest(times, possible, "tuning log", note)
@@ -182,6 +188,18 @@ def _by_evaluations(workload: SiteWorkload, possible: Collection[Action], note: 
     is_safe = is_safe and workload.elements >= 2 * evaluations * workload.pooled
     action = Action.EXCHANGE if Action.EXCHANGE in possible and is_safe else Action.KEEP
     return Decision(action, "evaluations", None, _join(_UNKNOWN, note))
+
+
+def _only_widens(workload: SiteWorkload) -> bool:
+    """True if cheap steps make values narrower before the pool."""
+    return workload.widening > 1 and not is_expensive(workload.chain)
+
+
+def _describe_widening(workload: SiteWorkload) -> str:
+    return (
+        f"before the moved steps the pool would read {workload.base_dtype}, "
+        f"{workload.widening:g} times the bytes of {workload.dtype}"
+    )
 
 
 def _forced(wanted: Action, possible: Collection[Action], note: str) -> Decision:

@@ -29,6 +29,7 @@ class Reason(Enum):
     VARIES_IN_WINDOW = "varies-in-window"
     DYNAMIC_WINDOW = "dynamic-window"
     PADDING_ONLY_WINDOW = "padding-only-window"
+    PADDING_VALUE = "padding-value"
     NEGATIVE_INFINITY = "negative-infinity"
     NO_SAVING = "no-saving"
     PRODUCER = "producer"

@@ -87,14 +87,22 @@ class PoolWindow:
     ----------
     axes : tuple of WindowAxis
         The spatial axes, outermost first.
+    unpadded : tuple of int or None
+        Their extents before an explicit padding that is data to the pool, if there is one.
     """
 
     axes: tuple[WindowAxis | AdaptiveAxis, ...]
+    unpadded: tuple[int, ...] | None = None
 
     @property
     def outputs(self) -> tuple[int, ...]:
         """Windows along each axis."""
         return tuple(axis.output for axis in self.axes)
+
+    @property
+    def elements(self) -> int:
+        """Values of one channel that are computed for the pool."""
+        return prod(self.unpadded or tuple(axis.size for axis in self.axes))
 
     @property
     def has_padding_only_window(self) -> bool:

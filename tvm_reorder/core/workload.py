@@ -7,6 +7,7 @@ decision.  Sizes count elements, `bytes_*` bytes.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from math import prod
 
@@ -91,6 +92,8 @@ class SiteWorkload:
         What an exchange needs of each window: ``"one"`` end, found by one pool over the source as
         it is or with signs in its weights; ``"signed"``: one, of the source times a sign for each
         channel; ``"both"``.
+    base_dtype : str or None
+        Of the value below the chain, which the pool reads after an exchange; None if it is `dtype`.
     """
 
     window: PoolWindow
@@ -100,6 +103,7 @@ class SiteWorkload:
     dtype: str = "float32"
     source: str = "nn.conv2d"
     ends: str = "one"
+    base_dtype: str | None = None
 
     @property
     def elements(self) -> int:
@@ -110,6 +114,12 @@ class SiteWorkload:
     def pooled(self) -> int:
         """Values behind the pool."""
         return self.planes * prod(self.window.outputs)
+
+    @property
+    def widening(self) -> float:
+        """Bytes that a value takes below the chain, over those that it takes at the pool."""
+        base = self.dtype if self.base_dtype is None else self.base_dtype
+        return _bytes_of(base) / _bytes_of(self.dtype)
 
     @property
     def key(self) -> str:
@@ -126,6 +136,8 @@ class SiteWorkload:
             "dtype": self.dtype,
             "source": self.source,
             **({} if self.ends == "one" else {"ends": self.ends}),
+            # Only where it says something, so that older records keep their keys.
+            **({} if self.base_dtype is None else {"base_dtype": self.base_dtype}),
             "window": [
                 {"adaptive": isinstance(axis, AdaptiveAxis), **asdict(axis)}
                 for axis in self.window.axes
@@ -135,3 +147,9 @@ class SiteWorkload:
 
 def _lists(fields: dict) -> dict:
     return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
+
+
+def _bytes_of(dtype: str) -> int:
+    """Bytes of a value, by the bits at the end of its dtype's name; ``bool`` takes one."""
+    bits = re.search(r"[0-9]+$", dtype)
+    return 1 if bits is None else max(1, int(bits.group()) // 8)

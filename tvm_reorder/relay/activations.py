@@ -109,6 +109,7 @@ _VALLEY, _OTHER = Direction.VALLEY, Direction.OTHER
 ACTIVATIONS: dict[str, Activation] = {
     "nn.relu": Activation(_RISING, _relu),
     "copy": Activation(_RISING, _keep),
+    "annotation.stop_fusion": Activation(_RISING, _keep),
     "ceil": Activation(_RISING, np.ceil),
     "floor": Activation(_RISING, np.floor),
     "round": Activation(_RISING, np.round),

@@ -8,11 +8,14 @@ pattern names it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
+from math import prod
 
 import numpy as np
 from tvm import relay
-from tvm.ir import Op
+from tvm.ir import Op, Span
 
 from ..core.checks import Chain, Link
 from ..core.monotone import (
@@ -24,10 +27,13 @@ from ..core.monotone import (
 )
 from ..core.refusal import Reason, Refusal
 from .activations import COMPOSITES
-from .facts import read_constant, read_dtype, read_integer_bound, read_shape
+from .facts import read_constant, read_dtype, read_shape
+from .integer_bounds import read_integer_bound
+from .moves import MOVES, as_uniform, is_move, read_moves
 from .operators import (
     TWO_ARGUMENTS,
     Scene,
+    contraction,
     is_full_size,
     make_leaky,
     non_finite,
@@ -37,11 +43,14 @@ from .operators import (
     varies,
 )
 from .patterns import ADDITIONS, AVERAGE_POOLS, MAX_POOLS, PRODUCERS, composite_patterns
+from .quantised import build_signed_rounding, find_inseparable, read_signed_rounding
 from .signs import count_filters
 from .sites import FunctionGraph, op_name
 
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
 _DEPEND_ON_SCALARS = frozenset(["divide", "power"])
+_KEEPS_VALUES = MOVES.union(["strided_slice", "annotation.stop_fusion"])  # some of them, in order
+_PER_CHANNEL = ADDITIONS.union(["multiply", "divide", "maximum", "minimum", "nn.prelu"])
 _LARGEST_COMPOSITE = 16
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
@@ -64,6 +73,10 @@ class Step:
         Operands to be exchanged for smaller ones behind the pool.
     rebuilt_as : relay.Call or None
         A call to use instead of the region, its first argument being the data.
+    moves : tuple of relay.Call
+        Operators from `root` upwards that only move values; the step itself stands above them.
+    build : callable or None
+        Makes the step anew from the data and a span, where neither of these can.
     """
 
     link: Link
@@ -73,6 +86,8 @@ class Step:
     region: frozenset[relay.Expr]
     replace: dict[relay.Expr, relay.Expr] = field(default_factory=dict)
     rebuilt_as: relay.Call | None = None
+    moves: tuple[relay.Call, ...] = ()
+    build: Callable[[relay.Expr, Span], relay.Expr] | None = None
 
 
 def read_steps(
@@ -91,7 +106,11 @@ def read_steps(
     """
     steps, base, wanted = [], top, 1
     while True:
-        step = _read_step(graph, base, scene, wanted)
+        if is_move(base):
+            scene = replace(scene, pool=as_uniform(scene.pool, read_moves(base)[1]))
+            step = _read_moved_step(graph, base, scene, wanted, steps)
+        else:
+            step = _read_step(graph, base, scene, wanted)
         if not isinstance(step, Step):
             return steps, base, step
         steps.append(step)
@@ -104,7 +123,8 @@ def read_chain(
 ) -> tuple[Chain, list[Step]]:
     """The chain above a pool, from `top` upwards, as facts, with the steps it was read from."""
     steps, base, stop = read_steps(graph, top, scene)
-    producer = find_missing_producer(graph, base, scene)
+    is_moved = any(step.moves for step in steps)
+    producer = find_missing_producer(graph, _skip_steps(base) if is_moved else base, scene)
     if not steps and stop is None:
         stop = Refusal(Reason.NO_ACTIVATION, "what the pool reads", op_name(base), "an activation")
     dtypes = (scene.pool.dtype, *(read_dtype(step.source) or "" for step in steps))
@@ -116,18 +136,33 @@ def read_chain(
         input_range=read_integer_bound(base) if dtypes[-1].startswith(("int", "uint")) else None,
         stop=stop,
         producer=(stop or producer) if producer else None,
-        meets_addition=op_name(top) == "multiply" and graph.feeds_addition(pool),
-        filters=count_filters(graph, base, count_uses(base, steps[-1].region), scene.pool)
-        if steps
-        else 0,
+        meets_addition=op_name(read_moves(top)[1]) == "multiply" and graph.feeds_addition(pool),
+        filters=_count_filters(graph, base, steps, scene),
+        pad_value=scene.pool.pad_value,
     )
     return chain, steps
+
+
+def _skip_steps(value: relay.Expr) -> relay.Expr:
+    """What steps that stay, above others that only move values, are computed from."""
+    while op_name(value) in _PER_CHANNEL:
+        is_constant = read_constant(value.args[0]) is not None
+        value = value.args[1 if is_constant else 0]
+    return value
+
+
+def _count_filters(graph: FunctionGraph, base: relay.Expr, steps: list[Step], scene: Scene) -> int:
+    if not steps or any(step.moves for step in steps):
+        return 0
+    return count_filters(graph, base, count_uses(base, steps[-1].region), scene.pool)
 
 
 def find_missing_producer(graph: FunctionGraph, base: relay.Expr, scene: Scene) -> Refusal | None:
     """None if convolutions or dense layers compute `base`, through any known steps."""
     if op_name(base) in PRODUCERS:
         return None
+    if op_name(base) in _KEEPS_VALUES or _is_correction(base):
+        return find_missing_producer(graph, base.args[0], scene)
     if op_name(base) == "concatenate" and isinstance(base.args[0], relay.Tuple):
         for branch in base.args[0].fields:
             _, below, _ = read_steps(graph, branch, scene)
@@ -141,6 +176,11 @@ def find_missing_producer(graph: FunctionGraph, base: relay.Expr, scene: Scene) 
         op_name(base),
         "a convolution or dense layer (or set any_producer)",
     )
+
+
+def _is_correction(base: relay.Expr) -> bool:
+    """True if the value may be a quantised convolution less what its weights' zero point adds."""
+    return op_name(base) == "subtract" and read_dtype(base) == "int32"
 
 
 def _read_step(
@@ -157,9 +197,63 @@ def _read_step(
         return _read_flat_prelu(graph, root, scene, shared) or _read_single(
             graph, root, scene, shared
         )
+    rounding = read_signed_rounding(root)
+    if rounding is not None:
+        return _read_rounding(graph, root, scene, shared, rounding)
     if root.op.name in TWO_ARGUMENTS and len(_branches(root, scene)) == 2:
         return _read_composite(graph, root, scene, shared)
     return _read_single(graph, root, scene, shared)
+
+
+def _read_moved_step(graph, top, scene, wanted, nearer) -> Step | Refusal | None:
+    """The step above some moves, if it treats all values alike; `nearer` are those below them."""
+    moves, value = read_moves(top)
+    prelu = _read_flat_prelu(graph, top, scene, None) if op_name(top) == "reshape" else None
+    if prelu is not None:
+        return varies("the slope of nn.prelu") if isinstance(prelu, Step) else prelu
+    step = _read_step(graph, value, scene, 1)
+    if not isinstance(step, Step):
+        return step
+    if not is_uniform(step, len(read_shape(top.checked_type))):
+        return varies(f"an operand of {step.link.map.name} above {op_name(top)}")
+    below = op_name(nearer[-1].root) if nearer else ""
+    if op_name(value) == "multiply" and below in ADDITIONS:
+        return contraction(f"{below} below {op_name(top)}")
+    shared = _shared(graph, top, wanted)
+    for move in moves[1:]:
+        shared = shared or _shared(graph, move, 1)
+    link = replace(step.link, shared=shared or step.link.shared)
+    return replace(
+        step,
+        link=link,
+        root=top,
+        path=(0,) * len(moves) + step.path,
+        region=step.region.union(moves),
+        moves=moves,
+    )
+
+
+def is_uniform(step: Step, rank: int = 0) -> bool:
+    """True if the step treats all values alike: each of its operands is a single number.
+
+    With a `rank` an operand must not have more axes than that, or it would add them.
+    """
+    operands = (
+        step.replace.get(argument, argument)
+        for call in step.region.difference(step.moves)
+        for argument in call.args
+        if argument not in step.region and not argument.same_as(step.source)
+    )
+    shapes = [_shape_of(operand) for operand in operands]
+    is_plain = step.rebuilt_as is None and step.build is None
+    return is_plain and all(prod(s) == 1 and len(s) <= (rank or len(s)) for s in shapes)
+
+
+def _shape_of(operand: relay.Expr) -> tuple[int | None, ...]:
+    """Shape of an operand; one that was shrunk is a constant without a type."""
+    if isinstance(operand, relay.Constant):
+        return tuple(operand.data.shape)
+    return read_shape(operand.checked_type)
 
 
 def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
@@ -170,9 +264,23 @@ def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
     if not _has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
     shared = shared or _shared_scalar(graph, [root])
-    link = Link(reading.map, read_dtype(root), 1, shared, _is_split_addition(root, source))
+    split = _is_split_addition(root, source)
+    link = Link(reading.map, read_dtype(root), 1, shared, split, find_inseparable(source))
     replace = {root.args[position]: new for position, new in reading.replace.items()}
     return Step(link, root, source, (reading.data,), frozenset([root]), replace)
+
+
+def _read_rounding(graph, root, scene, shared, rounding) -> Step | Refusal:
+    """x + (p if x >= 0 else n), its addends shrunk to the pooled tensor."""
+    smaller = [shrink(values, scene.pool) for values in (rounding.upper, rounding.lower)]
+    if any(values is None for values in smaller) or not _has_windows_of(rounding.source, scene):
+        return varies("what is added to round")
+    for call in rounding.region[1:3]:
+        shared = shared or _shared(graph, call, 1)
+    dtype, source = read_dtype(root), rounding.source
+    link = Link(rounding.describe(*smaller), dtype, 3, shared, False, find_inseparable(source))
+    build = partial(build_signed_rounding, constants=[relay.const(v, dtype) for v in smaller])
+    return Step(link, root, source, (0,), frozenset(rounding.region), build=build)
 
 
 def _has_windows_of(source: relay.Expr, scene: Scene) -> bool:
@@ -189,7 +297,7 @@ def _is_split_addition(call: relay.Call, source: relay.Expr) -> bool:
     """
     return (
         op_name(call) in ADDITIONS
-        and op_name(source) == "multiply"
+        and op_name(read_moves(source)[1]) == "multiply"
         and read_dtype(source).startswith(("float", "bfloat"))
         and any(argument.same_as(source) for argument in call.args)
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tvm
 from tvm import relay
 
-from ..core.checks import Plan
+from ..core.checks import Plan, lowest_value
 from ..core.config import ReorderConfig
 from ..core.decision import Action, CostModel, Decision, TimedRecords, choose
 from ..core.gpu_model import find_gpu_model
@@ -18,7 +18,7 @@ from ..core.refusal import Refusal
 from ..core.workload import SiteWorkload
 from .chains import count_uses
 from .circumstances import read_circumstances
-from .facts import PoolFacts, read_convolution, read_fused_attributes, read_shape
+from .facts import PoolFacts, read_convolution, read_fused_attributes, read_pool, read_shape
 from .fusion import find_general_obstacle, find_obstacle
 from .op.conv2d_max_pool2d import FusedAttributes, make_model, read_tuned_times
 from .rules import Match
@@ -59,15 +59,18 @@ class SiteDecider:
         """Decide a pool at which `plan` is exact."""
         steps = match.steps[: plan.moved]
         joins = op_name(match.pool.data_of(pool)) == "concatenate"
-        is_whole = plan.moved == len(match.steps) and not joins
+        is_moved = any(step.moves for step in steps)
+        is_whole = plan.moved == len(match.steps) and not joins and not is_moved
         base = steps[-1].source if is_whole else None
         uses = count_uses(base, steps[-1].region) if is_whole else 0
         source = _describe_source(match.pool.data_of(pool) if joins else steps[-1].source)
+        below = match.chain.base_dtypes[plan.moved]
+        facts = _read_as_padded_behind(graph, pool, match, plan)
         ends = _describe_ends(plan)
         # A clamp, a negation are one more kernel, which the fewer values need not pay for.
         are_apart = self.are_apart and not plan.clamps and ends == "one"
         return self._decide(
-            graph, pool, match.pool, base, uses, plan.chain, source, are_apart, ends
+            graph, pool, facts, base, uses, plan.chain, source, are_apart, ends, below
         )
 
     def decide_bare(
@@ -79,11 +82,14 @@ class SiteDecider:
             return None
         return self._decide(graph, pool, facts, base, 1, (), op_name(base), self.are_apart)
 
-    def _decide(self, graph, pool, facts, base, uses, chain, source, are_apart, ends="one"):
+    def _decide(
+        self, graph, pool, facts, base, uses, chain, source, are_apart, ends="one", below=None
+    ):
         convolution = None if base is None else read_convolution(base)
         names = tuple(_CANONICAL.get(name, name) for name in chain)
+        below = None if below == facts.dtype else below
         workload = SiteWorkload(
-            facts.window, facts.planes, names, convolution, facts.dtype, source, ends
+            facts.window, facts.planes, names, convolution, facts.dtype, source, ends, below
         )
         obstacle = self.obstacle
         if base is not None:
@@ -106,6 +112,16 @@ def _describe_ends(plan: Plan) -> str:
     if plan.ends.is_both:
         return "both"
     return "signed" if plan.ends.signs and not plan.folds_signs else "one"
+
+
+def _read_as_padded_behind(graph, pool, match: Match, plan: Plan) -> PoolFacts:
+    """The pool as it stands after the exchange, if that pads with the lowest value by then."""
+    facts = match.pool
+    lowest = lowest_value(match.chain.base_dtypes[plan.moved])
+    if facts.pad_value is None or match.chain.find_padding(plan.moved) != lowest:
+        return facts
+    after = read_pool(pool, graph, as_lowest=True)
+    return facts if after.window.has_padding_only_window else after
 
 
 def make_decider(

@@ -16,7 +16,7 @@ from ..core.refusal import Reason, Refusal
 from ..core.window import AdaptiveAxis, PoolWindow, WindowAxis
 from ..core.workload import Convolution
 from .op.conv2d_max_pool2d import FusedAttributes
-from .patterns import PRODUCERS
+from .reductions import is_reduction, read_reduced_axes
 from .sites import FunctionGraph, op_name
 
 _SPATIAL = "DHW"
@@ -40,8 +40,12 @@ class PoolFacts:
     dtype : str
         Dtype of the input.
     pad : relay.Call or None
-        An explicit ``nn.pad`` in front of the pool that pads as the pool itself would; it counts
-        as the pool's own padding and `shape` is the shape before it.
+        An explicit ``nn.pad`` in front of the pool; `shape` is the shape before it.  If it pads as
+        the pool itself would, it counts as the pool's own padding.
+    fills : bool
+        True if it pads with values of its own instead, which are data to the pool.
+    pad_value : float or None
+        That value; None for an edge or a reflection, with which every step commutes.
     """
 
     window: PoolWindow | Refusal
@@ -50,6 +54,8 @@ class PoolFacts:
     shape: tuple[int | None, ...]
     dtype: str
     pad: relay.Call | None = None
+    fills: bool = False
+    pad_value: float | None = None
 
     def data_of(self, pool: relay.Call) -> relay.Expr:
         """What the pool, or its explicit padding, reads; also for a rewritten pool."""
@@ -67,22 +73,52 @@ class PoolFacts:
         return prod(self.plane_shape)
 
 
-def read_pool(pool: relay.Call, graph: FunctionGraph) -> PoolFacts:
-    """Facts of a pool call on typed IR."""
+def read_pool(pool: relay.Call, graph: FunctionGraph, as_lowest: bool = False) -> PoolFacts:
+    """Facts of a pool call on typed IR.
+
+    Parameters
+    ----------
+    pool : relay.Call
+        The pool.
+    graph : FunctionGraph
+        The function.
+    as_lowest : bool
+        True to read an explicit padding as if it padded with the lowest value.
+    """
+    if is_reduction(pool):
+        return _read_reduction(pool)
     layout = str(pool.attrs.layout)
     axes = re.findall("[A-Za-z]", re.sub("[0-9]", "", layout))
     window_axes = tuple(i for i, axis in enumerate(axes) if axis in _SPATIAL)
     is_adaptive = "global" in op_name(pool) or "adaptive" in op_name(pool)
-    pad = None if is_adaptive else _read_padding(pool.args[0], window_axes, graph)
+    padding = None if is_adaptive else read_padding(pool.args[0], window_axes, graph)
+    pad = padding and padding.call
+    fills = padding is not None and padding.fills and not as_lowest
     data_type = (pool if pad is None else pad).args[0].checked_type
     shape = read_shape(data_type)
     return PoolFacts(
-        window=_read_window(pool, pad, layout, axes, window_axes, shape),
+        window=_read_window(pool, None if fills else pad, layout, axes, window_axes, shape),
         window_axes=window_axes,
         channel_axis=axes.index("C") if "C" in axes else -1,
         shape=shape,
         dtype=str(data_type.dtype),
         pad=pad,
+        fills=fills,
+        pad_value=padding.value if fills else None,
+    )
+
+
+def _read_reduction(pool: relay.Call) -> PoolFacts:
+    """Facts of a ``max`` over the spatial axes."""
+    shape, window_axes = read_shape(pool.args[0].checked_type), read_reduced_axes(pool)
+    sizes = [shape[axis] for axis in window_axes]
+    return PoolFacts(
+        window=_refuse_dynamic(pool, sizes)
+        or PoolWindow(tuple(AdaptiveAxis(size, 1) for size in sizes)),
+        window_axes=window_axes,
+        channel_axis=1 if window_axes[0] == 2 else len(shape) - 1,
+        shape=shape,
+        dtype=read_dtype(pool),
     )
 
 
@@ -110,25 +146,6 @@ def read_constant(expr: relay.Expr) -> np.ndarray | None:
         return None
     folded = relay.transform.FoldConstantExpr(expr, IRModule())
     return folded.data.numpy() if isinstance(folded, relay.Constant) else None
-
-
-def read_integer_bound(producer: relay.Expr) -> tuple[int, int] | None:
-    """Interval an integer convolution or dense layer can reach, None if its weights are unknown.
-
-    Every output is a sum of products, so the sum of the weights' magnitudes times the largest
-    magnitude of the data's dtype bounds it.
-    """
-    if op_name(producer) not in PRODUCERS:
-        return None
-    data_dtype, weight = read_dtype(producer.args[0]), producer.args[1]
-    if not data_dtype or not data_dtype.startswith(("int", "uint")):
-        return None
-    values = read_constant(weight)
-    if values is None:
-        return None
-    info = np.iinfo(data_dtype)
-    bound = int(np.abs(values.astype(np.int64)).sum()) * max(-int(info.min), int(info.max))
-    return -bound, bound
 
 
 def read_convolution(call: relay.Expr) -> Convolution | None:
@@ -194,20 +211,46 @@ def _sides(values) -> tuple[int, int, int, int]:
     return numbers * (4 // len(numbers))
 
 
-def _read_padding(call, window_axes, graph: FunctionGraph) -> relay.Call | None:
-    """The call if it pads spatial axes with the dtype's lowest value, for the pool alone."""
-    if op_name(call) != "nn.pad" or graph.users(call) > 1 or str(call.attrs.pad_mode) != "constant":
+@dataclass(frozen=True)
+class Padding:
+    """An explicit ``nn.pad`` of spatial axes, for the pool alone.
+
+    Parameters
+    ----------
+    call : relay.Call
+        The padding.
+    fills : bool
+        False if it pads with the lowest value, as the pool itself would.
+    value : float or None
+        What it pads with; None for an edge or a reflection.
+    """
+
+    call: relay.Call
+    fills: bool
+    value: float | None = None
+
+
+def read_padding(call, window_axes, graph: FunctionGraph) -> Padding | None:
+    """The padding that a call is, None if it is none that can stay next to the pool."""
+    if op_name(call) != "nn.pad" or graph.users(call) > 1 or graph.is_output(call):
         return None
-    value, dtype = read_constant(call.args[1]), read_dtype(call)
     elsewhere = any(
         int(width) != 0
         for axis, widths in enumerate(call.attrs.pad_width)
         for width in widths
         if axis not in window_axes
     )
-    if value is None or elsewhere or not dtype.startswith(("float", "int", "uint")):
+    if elsewhere:
         return None
-    return call if np.asarray(value).astype(dtype) <= lowest_value(dtype) else None
+    if str(call.attrs.pad_mode) != "constant":
+        return Padding(call, fills=True)
+    value, dtype = read_constant(call.args[1]), read_dtype(call)
+    if value is None or not dtype.startswith(("float", "int", "uint")):
+        return None
+    number = np.asarray(value).astype(dtype)
+    if number <= lowest_value(dtype):
+        return Padding(call, fills=False)
+    return Padding(call, True, float(number)) if np.isfinite(number) else None
 
 
 def lowest_constant(dtype: str) -> relay.Expr:
@@ -230,13 +273,16 @@ def _read_window(pool, pad, layout, axes, window_axes, shape) -> PoolWindow | Re
             "over whole spatial axes in one layout",
         )
     output_shape = read_shape(pool.checked_type)
-    sizes = [shape[axis] for axis in window_axes]
+    unpadded = tuple(shape[axis] for axis in window_axes)
+    padded = read_shape(pool.args[0].checked_type)  # other than `shape` if the padding is data
+    sizes = list(unpadded) if pad is not None else [padded[axis] for axis in window_axes]
+    unpadded = None if tuple(sizes) == unpadded else unpadded
     outputs = [output_shape[axis] for axis in window_axes]
-    if None in sizes or None in outputs:
-        text = " x ".join("?" if size is None else str(size) for size in sizes)
-        return Refusal(Reason.DYNAMIC_WINDOW, subject, f"over {text}", "over static extents")
+    refusal = _refuse_dynamic(pool, sizes, outputs)
+    if refusal:
+        return refusal
     if not hasattr(pool.attrs, "pool_size"):
-        return PoolWindow(tuple(AdaptiveAxis(s, o) for s, o in zip(sizes, outputs)))
+        return PoolWindow(tuple(AdaptiveAxis(s, o) for s, o in zip(sizes, outputs)), unpadded)
     rank = len(window_axes)
     attrs = pool.attrs
     explicit = [0 if pad is None else int(pad.attrs.pad_width[axis][0]) for axis in window_axes]
@@ -249,7 +295,15 @@ def _read_window(pool, pad, layout, axes, window_axes, shape) -> PoolWindow | Re
         _per_axis(getattr(attrs, "dilation", [1]), rank),
         pads,
     )
-    return PoolWindow(tuple(WindowAxis(*values) for values in fields))
+    return PoolWindow(tuple(WindowAxis(*values) for values in fields), unpadded)
+
+
+def _refuse_dynamic(pool: relay.Call, sizes, outputs=()) -> Refusal | None:
+    if None not in (*sizes, *outputs):
+        return None
+    text = " x ".join("?" if size is None else str(size) for size in sizes)
+    subject = f"the window of {op_name(pool)}"
+    return Refusal(Reason.DYNAMIC_WINDOW, subject, f"over {text}", "over static extents")
 
 
 def _per_axis(values, rank: int) -> list[int]:

@@ -83,6 +83,8 @@ def find_obstacle(
         return _refuse("the pool", op_name(pool), "nn.max_pool2d")
     if ends != "one":
         return _refuse("what the moved steps need of a window", _ENDS[ends], "its maximum alone")
+    if facts.fills:
+        return _refuse("the padding before the pool", "data to it", "with the lowest value")
     attrs = base.attrs
     layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout) or "NCHW")
     dtypes = {read_dtype(each) for each in (base, *base.args)}

@@ -29,6 +29,12 @@ from ..core.monotone import (
 from ..core.refusal import Reason, Refusal
 from .activations import ACTIVATIONS
 from .facts import PoolFacts, read_constant, read_dtype, read_shape
+from .quantised import (
+    describe_fixed_point_multiply,
+    describe_left_shift,
+    describe_right_shift,
+    truncate,
+)
 from .sites import op_name
 
 _RISING = (Direction.RISING,)
@@ -179,17 +185,21 @@ def _valleys(slopes: np.ndarray) -> tuple[Direction, ...]:
 
 def _read_cast(call, scene):
     source, target = read_dtype(call.args[0]), read_dtype(call)
-    is_integer = target.startswith(("int", "uint"))
-    if target == "bool" or (is_integer and not source.startswith(("int", "uint"))):
+    if "bool" in (source, target):
         return Refusal(
-            Reason.INTEGER_OVERFLOW,
-            f"the cast from {source} to {target}",
-            "able to leave the range of its dtype",
-            "within it",
+            Reason.UNKNOWN_OPERATOR,
+            f"the cast from {source} to {target} on the way to the pool",
+            "unknown",
+            "a cast between numbers",
         )
-    # For integers the interval check needs the identity; float casts are correctly rounded.
-    convert = (lambda x: x) if is_integer else _float_cast(target)
+    # For integers the interval check needs unbounded values; float casts are correctly rounded.
+    convert = truncate if target.startswith(("int", "uint")) else _float_cast(target)
     return Reading(MonotoneMap(f"cast to {target}", _RISING, 0, convert))
+
+
+def _read_fixed_point(call, scene):
+    described = describe_fixed_point_multiply(call, scene.pool, scene.target)
+    return described if isinstance(described, Refusal) else Reading(described)
 
 
 def _float_cast(target: str):
@@ -361,6 +371,16 @@ def varies(subject: str) -> Refusal:
     )
 
 
+def contraction(subject: str) -> Refusal:
+    """The refusal of a sum that may or may not be rounded together with a product."""
+    return Refusal(
+        Reason.CONTRACTION,
+        f"the rounding of {subject}",
+        "changed by the exchange (a multiply and an add in one kernel become one FMA)",
+        "the same",
+    )
+
+
 def unknown_sign(subject: str) -> Refusal:
     """The refusal of a factor whose sign nobody knows yet."""
     return Refusal(
@@ -379,6 +399,8 @@ _PARAMETERISED: dict[str, _Reader] = {
     "nn.prelu": _read_prelu,
     "cast": _read_cast,
     "nn.bias_add": _read_bias_add,
+    "fixed_point_multiply": _read_fixed_point,
+    "fixed_point_multiply_per_axis": _read_fixed_point,
 }
 
 # name, operand values (or None), position of the data -> map
@@ -390,6 +412,8 @@ _TWO_ARGUMENTS: dict[str, Callable] = {
     "maximum": _describe_maximum,
     "minimum": _describe_minimum,
     "power": _describe_power,
+    "left_shift": describe_left_shift,
+    "right_shift": describe_right_shift,
 }
 
 TWO_ARGUMENTS = frozenset(_TWO_ARGUMENTS)

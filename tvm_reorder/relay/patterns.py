@@ -19,6 +19,7 @@ MAX_POOLS = (
     "nn.adaptive_max_pool2d",
     "nn.adaptive_max_pool3d",
 )
+MAX_REDUCTION = "max"  # over the spatial axes it is a global max pool
 AVERAGE_POOLS = (
     "nn.avg_pool1d",
     "nn.avg_pool2d",
@@ -45,7 +46,7 @@ ADDITIONS = frozenset(["add", "subtract", "nn.bias_add"])
 
 def make_max_pool_pattern() -> DFPattern:
     """Any max pool; how many steps stand above it is open, so rules read those themselves."""
-    first, *others = (is_op(name)(wildcard()) for name in MAX_POOLS)
+    first, *others = (is_op(name)(wildcard()) for name in (*MAX_POOLS, MAX_REDUCTION))
     for other in others:
         first = first | other
     return first

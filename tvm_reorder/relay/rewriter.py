@@ -20,7 +20,9 @@ from ..core.workload import SiteWorkload
 from .facts import read_pool
 from .operators import Scene
 from .patterns import make_max_pool_pattern
+from .reductions import restore_shape
 from .rules import Match, Rule
+from .rules.rule import mark_span
 from .sites import FunctionGraph
 
 
@@ -80,7 +82,8 @@ def apply(
         return graph.function, list(range(len(verdicts)))
     exchange = _Exchange(rule, dict(zip(graph.max_pools, enumerate(verdicts))))
     function = rewrite(exchange, graph.function)
-    return function, [exchange.numbers[pool] for pool in FunctionGraph(function).max_pools]
+    pools = FunctionGraph(function).max_pools  # untyped: a `max` over any axes is among them
+    return function, [exchange.numbers[pool] for pool in pools if pool in exchange.numbers]
 
 
 def _decide_pool(graph, rule, config, pool, target, fast_math) -> Verdict:
@@ -110,4 +113,5 @@ class _Exchange(DFPatternCallback):
         value, (own, *others) = self._rule.rewrite(verdict.outcome, verdict.match, post)
         self.numbers[own] = number
         self.numbers.update(dict.fromkeys(others))
-        return value
+        axes = verdict.match.pool.window_axes
+        return restore_shape(value, post, axes, mark_span(post.span, self._rule.name))

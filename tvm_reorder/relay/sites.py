@@ -13,6 +13,7 @@ from tvm import relay
 from tvm.ir import Op
 
 from .patterns import ADDITIONS, AVERAGE_POOLS, MAX_POOLS
+from .reductions import is_spatial_max
 
 OUTPUT = "the function's output"
 
@@ -99,7 +100,7 @@ class FunctionGraph:
         self.operators.add(name)
         if name in ADDITIONS:
             self._summands.update(call.args)
-        if name in MAX_POOLS:
+        if name in MAX_POOLS or is_spatial_max(call):
             self.max_pools.append(call)
         elif name in AVERAGE_POOLS:
             self.average_pools.append(call)

@@ -8,7 +8,7 @@ Identity
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tvm import relay
 
@@ -60,26 +60,29 @@ def exchange_at_ends(
 
 
 def _pool_one_end(plan, match, pool, steps: Sequence[Step], roots, data, rule):
-    signs = plan.ends.signs
+    turn = _make_turn(plan, match, pool, rule)
     if plan.folds_signs:
-        data = fold_signs(data, steps[-1].source, signs, mark_span(data.span, rule))
-    elif signs:
-        data = _turn(plan, match, pool, data, rule)
-    pooled = rebuild_pool(pool, match, plan.moved, data, rule)
-    value = _turn(plan, match, pool, pooled, rule) if signs else pooled
-    return rebuild_steps(steps, roots, value, rule), (pooled,)
+        signs, span = plan.ends.signs, mark_span(data.span, rule)
+        data = fold_signs(data, steps[-1].source, signs, span)
+        pooled = rebuild_pool(pool, match, plan.moved, data, rule)
+        return rebuild_steps(steps, roots, turn(pooled), rule), (pooled,)
+    pooled = rebuild_pool(pool, match, plan.moved, data, rule, turn)
+    return rebuild_steps(steps, roots, turn(pooled), rule), (pooled,)
 
 
 def _pool_both_ends(plan, match, pool, steps: Sequence[Step], roots, data, rule):
+    turn = _make_turn(plan, match, pool, rule)
     largest = rebuild_pool(pool, match, plan.moved, data, rule)
-    turned = _turn(plan, match, pool, data, rule)
-    smallest = rebuild_pool(pool, match, plan.moved, turned, rule)
-    ends = (largest, _turn(plan, match, pool, smallest, rule))
+    smallest = rebuild_pool(pool, match, plan.moved, data, rule, turn)
+    ends = (largest, turn(smallest))
     values = [rebuild_steps(steps, roots, end, rule, end is not ends[0]) for end in ends]
     return mark_call(relay.maximum(*values), pool.span, rule), (largest, smallest)
 
 
-def _turn(plan, match, pool, data, rule):
+def _make_turn(plan, match, pool, rule) -> Callable[[relay.Expr], relay.Expr]:
+    """What turns the order of values around where the minimum is wanted, and back."""
+    if plan.ends.is_maximum:
+        return lambda data: data
     signs, dtype = plan.ends.signs or (-1,), match.chain.base_dtypes[plan.moved]
-    turned = apply_signs(data, signs, match.pool.plane_shape, dtype)
-    return mark_call(turned, pool.span, rule)
+    shape = match.pool.plane_shape
+    return lambda data: mark_call(apply_signs(data, signs, shape, dtype), pool.span, rule)

@@ -23,8 +23,8 @@ from tvm import relay
 
 from ...core.checks import check_exchange
 from ...core.refusal import Reason, Refusal
-from ..chains import read_chain
-from ..facts import read_dtype, read_shape
+from ..chains import is_uniform, read_chain
+from ..facts import read_dtype
 from ..sites import op_name
 from .ends import exchange_at_ends
 from .rule import Match, find_roots, mark_span, rebuild_steps
@@ -94,22 +94,9 @@ def _is_same(left, right) -> bool:
     """True if two steps compute the same function of one value."""
     if left.link.dtype != right.link.dtype or len(left.region) != len(right.region):
         return False
-    if not (_is_uniform(left) and _is_uniform(right)):
+    if left.moves or right.moves or not (is_uniform(left) and is_uniform(right)):
         return False  # the joined tensor has other channels
     return bool(tvm.ir.structural_equal(_as_function(left), _as_function(right)))
-
-
-def _is_uniform(step) -> bool:
-    """True if the step treats all channels alike: each of its operands is a single number."""
-    operands = (
-        argument
-        for call in step.region
-        for argument in call.args
-        if argument not in step.region and not argument.same_as(step.source)
-    )
-    return step.rebuilt_as is None and all(
-        all(extent == 1 for extent in read_shape(operand.checked_type)) for operand in operands
-    )
 
 
 def _as_function(step) -> relay.Function:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ from ...core.refusal import Refusal
 from ..chains import Step
 from ..facts import PoolFacts, lowest_constant, read_dtype
 from ..operators import Scene
+from ..reductions import rebuild_pool_call
 from ..sites import FunctionGraph
 
 
@@ -80,15 +81,36 @@ def mark_call(call: relay.Call, span: Span | None, rule: str) -> relay.Call:
 
 
 def rebuild_pool(
-    pool: relay.Call, match: Match, moved: int, data: relay.Expr, rule: str
+    pool: relay.Call,
+    match: Match,
+    moved: int,
+    data: relay.Expr,
+    rule: str,
+    turn: Callable[[relay.Expr], relay.Expr] = lambda data: data,
 ) -> relay.Call:
-    """The same pool, and its explicit padding, over the value below the `moved` steps."""
+    """The same pool, and its explicit padding, over the value below the `moved` steps.
+
+    What only moved values between these steps stands between that value and the pool; `turn` is
+    what is done to it then.
+    """
+    for step in reversed(match.steps[:moved]):
+        for move in reversed(step.moves):
+            data = relay.Call(move.op, [data], move.attrs, [], mark_span(move.span, rule))
+    data = turn(data)
     if match.pool.pad is not None:
-        pad, dtype = pool.args[0], match.chain.base_dtypes[moved]
-        is_same = dtype == match.pool.dtype
-        value = pad.args[1] if is_same else lowest_constant(dtype)
+        pad = pool.args[0]
+        value = _pad_value(match, moved, pad.args[1])
         data = relay.Call(pad.op, [data, value], pad.attrs, [], mark_span(pad.span, rule))
-    return relay.Call(pool.op, [data], pool.attrs, [], mark_span(pool.span, rule))
+    call = rebuild_pool_call(pool, data, match.pool.window_axes)
+    return relay.Call(call.op, call.args, call.attrs, [], mark_span(pool.span, rule))
+
+
+def _pad_value(match: Match, moved: int, before: relay.Expr) -> relay.Expr:
+    """What pads below the `moved` steps, where `before` padded behind them."""
+    dtype = match.chain.base_dtypes[moved]
+    if match.pool.pad_value is not None:
+        return relay.const(match.chain.find_padding(moved), dtype)
+    return before if dtype == match.pool.dtype else lowest_constant(dtype)
 
 
 def find_roots(steps: Sequence[Step], top: relay.Expr) -> list[relay.Expr]:
@@ -128,10 +150,15 @@ def clamp(value: relay.Expr, dtype: str, pool: relay.Call, rule: str) -> relay.C
 def _rebuild_step(
     step: Step, root: relay.Expr, data: relay.Expr, rule: str, copies_scalars: bool
 ) -> relay.Expr:
+    if step.build is not None:
+        return step.build(data, mark_span(root.span, rule))
     if step.rebuilt_as is not None:
         call = step.rebuilt_as
         arguments = [data, *list(call.args)[1:]]
         return relay.Call(call.op, arguments, call.attrs, [], mark_span(call.span, rule))
+    before, now = step.root, root
+    for _ in step.moves:
+        before, now = before.args[0], now.args[0]
     rebuilt = {step.source: data}
 
     def clone(before: relay.Expr, now: relay.Expr) -> relay.Expr:
@@ -149,4 +176,4 @@ def _rebuild_step(
         rebuilt[before] = call
         return call
 
-    return clone(step.root, root)
+    return clone(before, now)
