@@ -31,6 +31,7 @@ def run(monkeypatch, results, *arguments) -> int:
     return run_main(world.main)
 
 
+@pytest.mark.full
 def test_every_kind_of_network_is_exchanged_and_equal(results, monkeypatch, capsys):
     assert run(monkeypatch, results, "--decision", "exchange") == 0
     rows = json.loads((results / "world.json").read_text())["rows"]
@@ -43,10 +44,10 @@ def test_every_kind_of_network_is_exchanged_and_equal(results, monkeypatch, caps
 
 
 def test_rows_of_one_network_complete_the_table(results, monkeypatch):
-    for name in ("quantised", "global"):
+    for name in ("quantised", "line"):
         assert run(monkeypatch, results, name) == 0
     rows = {row["network"]: row for row in json.loads((results / "world.json").read_text())["rows"]}
-    assert set(rows) == {"quantised", "global"}
+    assert set(rows) == {"quantised", "line"}
     assert "4 times the bytes of int8" in rows["quantised"]["decisions"][0]
 
 

@@ -63,13 +63,11 @@ def reversed_rows(x, activation=uniform):
     return max_pool(relay.reverse(activation(x), 2))
 
 
-NETWORKS = [
-    *(to_channels_last, blocked, transposed, reshaped),
-    *(through_another_rank, squeezed, reversed_rows),
-]
+QUICK = [to_channels_last, reshaped, through_another_rank]
+RARE = [blocked, transposed, squeezed, reversed_rows]
 
 
-@pytest.mark.parametrize("make", NETWORKS)
+@pytest.mark.parametrize("make", [*QUICK, *(pytest.param(m, marks=pytest.mark.full) for m in RARE)])
 def test_results_are_equal(make):
     (site,) = assert_same_results(module(make(conv2d(image()))), draw()).sites
     assert site.status is Status.EXCHANGED, site.explanation

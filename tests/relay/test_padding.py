@@ -68,7 +68,11 @@ def find_pad_value(mod) -> float:
     return float(call.args[1].data.numpy())
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = ["relu behind a bias", "relu6 from above", "tanh", "sigmoid behind a bias", "exp", "prelu"]
+ALL = [pytest.param(n, marks=() if n in QUICK else pytest.mark.full) for n in CASES]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_a_value_that_the_steps_give(name):
     activation, value, expected = CASES[name]
     mod = padded(activation, value)

@@ -106,7 +106,7 @@ def read_steps(
     """
     steps, base, wanted = [], top, 1
     while True:
-        if is_move(base):
+        if is_move(base) and not _is_flat_prelu(base):
             scene = replace(scene, pool=as_uniform(scene.pool, read_moves(base)[1]))
             step = _read_moved_step(graph, base, scene, wanted, steps)
         else:
@@ -208,9 +208,6 @@ def _read_step(
 def _read_moved_step(graph, top, scene, wanted, nearer) -> Step | Refusal | None:
     """The step above some moves, if it treats all values alike; `nearer` are those below them."""
     moves, value = read_moves(top)
-    prelu = _read_flat_prelu(graph, top, scene, None) if op_name(top) == "reshape" else None
-    if prelu is not None:
-        return varies("the slope of nn.prelu") if isinstance(prelu, Step) else prelu
     step = _read_step(graph, value, scene, 1)
     if not isinstance(step, Step):
         return step
@@ -497,11 +494,18 @@ def _read_flat_slopes(slopes, shape) -> tuple[np.ndarray | None, list[relay.Call
     return values.reshape(shape), helpers
 
 
+def _is_flat_prelu(root: relay.Expr) -> bool:
+    """True for reshape(prelu(reshape(x)))."""
+    if op_name(root) != "reshape" or op_name(root.args[0]) != "nn.prelu":
+        return False
+    return op_name(root.args[0].args[0]) == "reshape"
+
+
 def _read_flat_prelu(graph, root, scene, shared) -> Step | Refusal | None:
     """reshape(prelu(reshape(x, -1), slopes, axis=0), shape of x) as one prelu per channel."""
-    prelu = root.args[0]
-    if op_name(prelu) != "nn.prelu" or op_name(prelu.args[0]) != "reshape":
+    if not _is_flat_prelu(root):
         return None
+    prelu = root.args[0]
     flat, source = prelu.args[0], prelu.args[0].args[0]
     shape = read_shape(source.checked_type)
     if shape != read_shape(root.checked_type) or len(read_shape(flat.checked_type)) != 1:
