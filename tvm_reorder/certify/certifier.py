@@ -39,6 +39,19 @@ def at_level(function: ScalarFunction, opt_level: int) -> ScalarFunction:
     return with_fast_math(function) if opt_level >= FAST_MATH_LEVEL else function
 
 
+def require_format(dtype: str) -> FloatFormat:
+    """The format of a dtype.
+
+    Raises
+    ------
+    CertificateError
+        If it is none that can be walked: float64 has 2^64 values.
+    """
+    if dtype not in FORMATS:
+        raise CertificateError(f"the dtype is {dtype!r} but must be one of {', '.join(FORMATS)}")
+    return FORMATS[dtype]
+
+
 def count_blocks(dtype: str, places: Places | None = None) -> int:
     """How many blocks the sweep of a dtype has."""
     start, stop = places or (0, FORMATS[dtype].size)
@@ -79,12 +92,8 @@ def certify(
     CertificateError
         If the dtype has too many values, or the target cannot run here or cannot compile this.
     """
-    if function.dtype not in FORMATS:
-        raise CertificateError(
-            f"the dtype is {function.dtype!r} but must be one of {', '.join(FORMATS)}"
-        )
+    arguments = require_format(function.dtype)
     require_runs_here(target)
-    arguments = FORMATS[function.dtype]
     places = places or (0, arguments.size)
     try:
         pair = compile_pair(function, target, opt_level, min(CHUNK, places[1] - places[0]), compare)

@@ -66,9 +66,7 @@ def make_function(body: relay.Expr, variable: relay.Var) -> ScalarFunction | Non
     text = _write(body, variable, constants)
     if text is None or not _uses(body, variable):
         return None
-    return ScalarFunction(
-        text, variable.type_annotation.dtype, tuple(constants), body, variable
-    )
+    return ScalarFunction(text, variable.type_annotation.dtype, tuple(constants), body, variable)
 
 
 def with_fast_math(function: ScalarFunction) -> ScalarFunction:

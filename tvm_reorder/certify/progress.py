@@ -1,7 +1,7 @@
 """What an interrupted sweep keeps: the blocks done, in a file beside the certificates.
 
-The file says what it is about, to the assembly's digest; one of another function, target or
-version is overwritten.  It is removed when the certificate is made.
+The file says what it is about; one of another function, target or version is overwritten.  It is
+removed when the certificate is made.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from ..core.certificates import CertificateKey
 from .files import write_beside
 from .runs import Extent, Summary
+from .store import user_path
 
 _SECONDS_BETWEEN = 1.0
 
@@ -65,6 +66,11 @@ class SweepState:
     def remove(self) -> None:
         """The sweep is done."""
         self.path.unlink(missing_ok=True)
+
+
+def open_state(key: CertificateKey, *details: object) -> SweepState:
+    """The state of a sweep, beside the user's own certificates."""
+    return SweepState(user_path(key).with_suffix(".part"), key, details)
 
 
 def _read(values: list) -> Summary:

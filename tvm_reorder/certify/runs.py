@@ -84,8 +84,9 @@ def join(left: Extent | None, right: Extent | None) -> Extent | None:
     if left is None or right is None:
         return left or right
     step = right.first - left.last
-    low, high = (left if left.low <= right.low else right), (
-        left if left.high >= right.high else right
+    low, high = (
+        (left if left.low <= right.low else right),
+        (left if left.high >= right.high else right),
     )
     drop = max(
         (left.drop, left.drop_from, left.drop_to),

@@ -21,9 +21,9 @@ from .floats import FORMATS, FloatFormat
 from .kernel import CompiledPair, Program
 from .runs import Summary, falling, rising, summarise
 
-CHUNK = 1 << 17  # two buffers of it and their comparison stay in a second-level cache, nearly
+CHUNK = 1 << 19  # smaller ones wait for each other in the interpreter, larger ones for memory
 BLOCK = 1 << 24
-_SIGN = 1 << 31
+_PIECE = 1 << 14  # below malloc's threshold: larger temporaries are mapped and cleared each time
 
 Places = tuple[int, int]
 
@@ -132,18 +132,32 @@ class _Walker:
         bits = self._vector.output[:count]
         summary = self._summarise_moving(bits, first)
         if summary is None:
-            summary = summarise(self._results.keys(bits), self._results.is_nan(bits), first)
+            summary = self._account(bits, first)
         if self._scalar is None:
             return summary
         self._scalar.input[:] = self._vector.input
         self._scalar()
         return self._compare(summary, bits, self._scalar.output[:count], first)
 
+    def _account(self, bits: np.ndarray, first: int) -> Summary:
+        """Summary of any results, piece by piece."""
+        summary = Summary()
+        for start in range(0, bits.size, _PIECE):
+            piece = bits[start : start + _PIECE]
+            known = self._summarise_moving(piece, first + start)
+            if known is None:
+                is_nan = self._results.is_nan(piece)
+                known = summarise(self._results.keys(piece), is_nan, first + start)
+            summary += known
+        return summary
+
     def _summarise_moving(self, bits: np.ndarray, first: int) -> Summary | None:
-        """Summary of float32 results that move one way without NaN; None for any others."""
+        """Summary of float32 results that move one way, or are all NaN; None for any others."""
         if self._results.number != np.float32:
             return None
         values, size = bits.view(np.float32), bits.size
+        if values[0] != values[0] and (values != values).all():
+            return Summary(values=size, nan=size)
         ends = float(values[0]), float(values[-1])
         if not _have_one_sign(*ends):
             return None

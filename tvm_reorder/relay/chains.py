@@ -156,7 +156,8 @@ def _read_single(root, scene, shared) -> Step | Refusal | None:
     source = root.args[reading.data]
     if not _has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
-    link = Link(reading.map, read_dtype(root), 1, shared, _is_split_addition(root, source))
+    described = scene.certified.describe(reading.map, root, source)
+    link = Link(described, read_dtype(root), 1, shared, _is_split_addition(root, source))
     replace = {root.args[position]: new for position, new in reading.replace.items()}
     return Step(link, root, source, (reading.data,), frozenset([root]), replace)
 
@@ -275,21 +276,11 @@ def _describe_region(region, root, source, scene):
     for name, pattern in composite_patterns():
         if pattern.match(root):
             dtype = read_dtype(source)
-            described = COMPOSITES[name].as_map(name, dtype, scene.target, scene.fast_math)
-            if name == "softsign" and not _adds_one(region):
-                described = MonotoneMap(name, (Direction.RISING,), None)
-            return described, replace
+            described = COMPOSITES[name].as_map(name, dtype, scene.certified, scene.fast_math)
+            return scene.certified.describe(described, root, source), replace
     name = "composite of " + ", ".join(op_name(call) for call in reversed(region))
-    return (
-        MonotoneMap(name, described.directions, described.worst_ulp, described.evaluate),
-        replace,
-    )
-
-
-def _adds_one(region) -> bool:
-    addends = [a for call in region if op_name(call) == "add" for a in call.args]
-    constants = [read_constant(a) for a in addends if isinstance(a, relay.Constant)]
-    return len(constants) == 1 and bool(np.all(constants[0] == 1))
+    described = MonotoneMap(name, described.directions, described.worst_ulp, described.evaluate)
+    return scene.certified.describe(described, root, source), replace
 
 
 _JOINS = {
