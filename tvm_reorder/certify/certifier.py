@@ -98,7 +98,8 @@ def certify(
     try:
         pair = compile_pair(function, target, opt_level, min(CHUNK, places[1] - places[0]), compare)
     except tvm.TVMError as error:
-        raise CertificateError(f"TVM cannot compile {function.text}") from error
+        why = str(error).strip().splitlines()[-1]
+        raise CertificateError(f"TVM cannot compile {function.text} ({why})") from error
     if pair.dtype_out not in FORMATS:
         raise CertificateError(
             f"the result of {function.text} is {pair.dtype_out} but must be one of "
