@@ -1,14 +1,19 @@
-"""Settings for every test: no schedule downloads, two threads, how many random examples.
+"""Settings for every test: no schedule downloads, two threads, no certificates of the user's own,
+how many random examples.
 
 ``pytest --hypothesis-profile=full -m ""`` is the full suite.
 """
 
 import os
+import tempfile
 
 from hypothesis import settings
 
 os.environ.setdefault("TOPHUB_LOCATION", "NONE")
 os.environ.setdefault("TVM_NUM_THREADS", "2")
+
+# A folder that is not there: what a user certified must not decide a test.
+os.environ["TVM_REORDER_CERTIFICATES"] = f"{tempfile.gettempdir()}/tvm_reorder_tests/{os.getpid()}"
 
 settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile("full", max_examples=1000, deadline=None)

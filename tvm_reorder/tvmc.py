@@ -151,6 +151,7 @@ def _refuse_options_alone(args: argparse.Namespace) -> None:
         "--reorder-any-producer": args.reorder_any_producer,
         "--reorder-decision": args.reorder_decision != "auto",
         "--reorder-records": args.reorder_records is not None,
+        "--reorder-certify": args.reorder_certify != "cached",
         "--reorder-report": args.reorder_report is not None,
     }
     for option, is_given in given.items():

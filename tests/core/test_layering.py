@@ -11,7 +11,8 @@ import tvm_reorder
 
 ROOT = Path(tvm_reorder.__file__).parent
 CORE = sorted((ROOT / "core").glob("*.py"))
-LIBRARY = sorted([*CORE, *(ROOT / "relay").rglob("*.py"), ROOT / "__init__.py"])
+CERTIFY = sorted((ROOT / "certify").glob("*.py"))
+LIBRARY = sorted([*CORE, *CERTIFY, *(ROOT / "relay").rglob("*.py"), ROOT / "__init__.py"])
 
 
 def imported(path: Path) -> set[str]:
@@ -30,6 +31,17 @@ def test_core_imports_neither_tvm_nor_upwards(path):
     for name in imported(path):
         assert name.split(".")[0] != "tvm", name
         assert not name.startswith(".."), name
+
+
+@pytest.mark.parametrize("path", CERTIFY, ids=lambda p: p.name)
+def test_the_certifier_imports_nothing_above_core(path):
+    for name in imported(path):
+        assert not name.startswith("..") or name.startswith("..core."), name
+
+
+@pytest.mark.parametrize("name", ["floats", "runs", "names", "store"])
+def test_the_accounting_of_a_sweep_needs_no_tvm(name):
+    assert run_without("tvm", f"import tvm_reorder.certify.{name}; print(1)") == "1"
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda p: str(p.relative_to(ROOT)))

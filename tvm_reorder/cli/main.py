@@ -19,7 +19,7 @@ DONE, DIFFER, FAILED = 0, 1, 2
 
 def make_parser() -> Parser:
     """The whole command line; needs no TVM."""
-    from . import compare, compile, inspect, tune_sites
+    from . import certify, compare, compile, inspect, tune_sites
 
     parser = Parser(
         prog="tvm-reorder",
@@ -28,7 +28,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"tvm-reorder {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (inspect, compile, compare, tune_sites):
+    for command in (inspect, compile, compare, tune_sites, certify):
         command.add_parser(commands)
     return parser
 

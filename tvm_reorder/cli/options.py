@@ -6,7 +6,7 @@ import argparse
 import os
 import textwrap
 
-from ..core.config import DECISIONS, ReorderConfig
+from ..core.config import CERTIFY, DECISIONS, ReorderConfig
 from .errors import UsageError
 
 FORMATS = ("keras", "onnx", "pb", "tflite", "pytorch", "paddle", "relay")
@@ -134,6 +134,13 @@ def _add_exactness_options(parser, prefix: str = "") -> None:
         action="store_true",
         help="exchange whatever computes the chain's input, not only behind convolution and dense",
     )
+    parser.add_argument(
+        f"--{prefix}certify",
+        choices=CERTIFY,
+        default="cached",
+        help="certificates of library functions: those shipped and cached (cached, the default), "
+        "missing ones made on the spot too (auto), or none (off)",
+    )
 
 
 def licence(text: str) -> str:
@@ -185,5 +192,5 @@ def seed(text: str) -> int:
 
 def reorder_config(args, write: bool = True, prefix: str = "") -> ReorderConfig:
     """The pass's options out of the parsed arguments."""
-    names = ("licence", "any_producer", "decision", "records")
+    names = ("licence", "any_producer", "decision", "records", "certify")
     return ReorderConfig(write=write, **{name: getattr(args, prefix + name) for name in names})

@@ -76,7 +76,9 @@ def _find_sites(model, target, args):
     from ..relay.extract import extract_sites
     from ..relay.pipeline import reorder
 
-    config = ReorderConfig(licence=args.licence, any_producer=args.any_producer, write=False)
+    config = ReorderConfig(
+        licence=args.licence, any_producer=args.any_producer, write=False, certify=args.certify
+    )
     with progress("looking for sites"):
         prepared, report = reorder(model.mod, model.params, config, target=target)
         return extract_sites(prepared, report), len(report.sites)
@@ -107,7 +109,7 @@ def _tune_site(site, target, device, circumstances, args, steps) -> str | None:
 
     steps.begin(site.name)
     try:
-        config = ReorderConfig(licence=args.licence)
+        config = ReorderConfig(licence=args.licence, certify=args.certify)
         times = measure_site(site, target, config, args.repeat, steps.advance, device)
     except Exception as error:  # whatever a compiler raises; the other sites go on
         return f"{site.name}: {first_line(error)}"

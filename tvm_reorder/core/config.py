@@ -9,6 +9,7 @@ from .decision import Action
 from .licence import EQUAL, Licence
 
 DECISIONS = ("auto", *(str(action) for action in Action))
+CERTIFY = ("auto", "cached", "off")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class ReorderConfig:
         do that wherever it is exact and possible, whether it pays or not.
     records : str or None
         File of measured sites (``tvm-reorder tune-sites``) that ``"auto"`` goes by.
+    certify : str
+        Where certificates of functions that no proof covers come from: ``"cached"`` takes those
+        shipped and those in the user's cache, ``"auto"`` also makes missing ones on the spot
+        (seconds each) and caches them, ``"off"`` takes none.
 
     Raises
     ------
@@ -43,6 +48,7 @@ class ReorderConfig:
     write: bool = True
     decision: str = "auto"
     records: str | None = None
+    certify: str = "cached"
 
     def __post_init__(self):
         if isinstance(self.licence, str):
@@ -59,6 +65,10 @@ class ReorderConfig:
         if self.decision not in DECISIONS:
             raise ValueError(
                 f"decision is {self.decision!r} but must be one of " + ", ".join(DECISIONS)
+            )
+        if self.certify not in CERTIFY:
+            raise ValueError(
+                f"certify is {self.certify!r} but must be one of " + ", ".join(CERTIFY)
             )
         if self.records is not None:
             object.__setattr__(self, "records", os.fspath(self.records))

@@ -7,7 +7,7 @@
 ``strict``         as ``equal``, and windows of nothing but -inf too
 ``ulp:N``          f as computed may drop by at most N units in the last place of its output
 ``ulp:any``        f as computed may drop by any amount, also where nobody measured it: a library
-                   function on a target that ``bench/bench_monotone_sweep.py`` never swept
+                   function on a target without a certificate (``tvm-reorder certify`` makes one)
 ``strict+ulp:N``   both; also ``strict+ulp:any``
 ``bitwise``        the sign of zero counts too: max(+0, -0) depends on order, so no rule meets it
 =================  ============================================================================

@@ -19,8 +19,8 @@ A CONSTANT on either side gives CONSTANT: it is both rising and falling.
 Why it holds in floating point
     A correctly rounded step (add, multiply by a constant, max, min, clip, a float cast) is
     monotone because rounding is.  A library function is monotone only where it was measured; see
-    ``measured.py``.  ``MonotoneMap.worst_ulp`` carries that knowledge: 0 is proof or a full sweep
-    without a decreasing step, n > 0 the measured worst drop, None nothing known.
+    ``certificates.py``.  ``MonotoneMap.worst_ulp`` carries that knowledge: 0 is proof or a full
+    sweep without a wrong step, n > 0 how far the worst strays, None nothing known.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.measured import FAST_MATH, worst_drop
+from ..core.measured import FAST_MATH
 from ..core.monotone import Direction, Evaluate, MonotoneMap
+from .certified import CertificateSource
 
 _EXACT = 0
 
@@ -33,21 +34,23 @@ class Activation:
     evaluate : callable or None
         The function on numpy arrays; needed below pools with padding only.
     worst_ulp : int, str or None
-        0 if every step is correctly rounded; a name to look up among the measured library
-        functions; None if nothing is known.
+        0 if every step is correctly rounded; the operator whose certificate says it, of a library
+        function; None if nothing is known.
     """
 
     direction: Direction
     evaluate: Evaluate | None = None
     worst_ulp: int | str | None = _EXACT
 
-    def as_map(self, name: str, dtype: str, target: str, fast_math: bool) -> MonotoneMap:
-        """The map of operator `name` on `dtype` as compiled for `target`."""
+    def as_map(
+        self, name: str, dtype: str, certified: CertificateSource, fast_math: bool
+    ) -> MonotoneMap:
+        """The map of operator `name` on `dtype`, as compiled."""
         worst, shown = self.worst_ulp, name
         if isinstance(worst, str):
             function = FAST_MATH.get(worst, worst) if fast_math else worst
             shown = function if function != worst else name
-            worst = worst_drop(function, dtype, target)
+            worst = certified.worst_of(function, dtype, self.direction)
         return MonotoneMap(shown, (self.direction,), worst, self.evaluate)
 
 
@@ -141,10 +144,4 @@ ACTIVATIONS: dict[str, Activation] = {
     "sin": Activation(_OTHER, np.sin),
     "cos": Activation(_OTHER, np.cos),
     "tan": Activation(_OTHER, np.tan),
-}
-
-
-# Composites that were swept; names as in ``patterns.py``.
-COMPOSITES: dict[str, Activation] = {
-    "softsign": Activation(_RISING, None, "softsign"),
 }

@@ -26,7 +26,6 @@ from ..core.monotone import (
     join_directions,
 )
 from ..core.refusal import Reason, Refusal
-from .activations import COMPOSITES
 from .facts import read_constant, read_dtype, read_shape
 from .integer_bounds import read_integer_bound
 from .moves import MOVES, as_uniform, is_move, read_moves
@@ -262,7 +261,8 @@ def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
         return varies(f"what {op_name(root)} broadcasts")
     shared = shared or _shared_scalar(graph, [root])
     split = _is_split_addition(root, source)
-    link = Link(reading.map, read_dtype(root), 1, shared, split, find_inseparable(source))
+    described = scene.certified.describe(reading.map, root, source)
+    link = Link(described, read_dtype(root), 1, shared, split, find_inseparable(source))
     replace = {root.args[position]: new for position, new in reading.replace.items()}
     return Step(link, root, source, (reading.data,), frozenset([root]), replace)
 
@@ -417,10 +417,8 @@ def _describe_region(region, root, source, scene):
     directions, worst = described.directions, described.worst_ulp
     if Direction.OTHER in directions:
         directions, worst = (guess_direction(described.evaluate),), None
-        if name == "softsign" and _adds_one(region):
-            known = COMPOSITES[name]
-            worst = known.as_map(name, read_dtype(source), scene.target, scene.fast_math).worst_ulp
-    return MonotoneMap(name, directions, worst, described.evaluate), replace
+    described = MonotoneMap(name, directions, worst, described.evaluate)
+    return scene.certified.describe(described, root, source), replace
 
 
 def _name_region(region, root) -> str:
@@ -428,12 +426,6 @@ def _name_region(region, root) -> str:
         if pattern.match(root):
             return name
     return "composite of " + ", ".join(op_name(call) for call in reversed(region))
-
-
-def _adds_one(region) -> bool:
-    addends = [a for call in region if op_name(call) == "add" for a in call.args]
-    constants = [read_constant(a) for a in addends if isinstance(a, relay.Constant)]
-    return len(constants) == 1 and bool(np.all(constants[0] == 1))
 
 
 _JOINS = {

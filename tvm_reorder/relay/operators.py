@@ -28,6 +28,7 @@ from ..core.monotone import (
 )
 from ..core.refusal import Reason, Refusal
 from .activations import ACTIVATIONS
+from .certified import NO_CERTIFICATES, CertificateSource
 from .facts import PoolFacts, read_constant, read_dtype, read_shape
 from .quantised import (
     describe_fixed_point_multiply,
@@ -53,11 +54,14 @@ class Scene:
         TVM target kind and architecture the module is compiled for.
     fast_math : bool
         True if FastMath will replace exp, tanh and erf.
+    certified : CertificateSource
+        Where certificates come from.
     """
 
     pool: PoolFacts
     target: str
     fast_math: bool
+    certified: CertificateSource = NO_CERTIFICATES
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def _read_by_table(call: relay.Call, scene: Scene) -> Reading | Refusal:
     name = op_name(call)
     if name in ACTIVATIONS:
         dtype = read_dtype(call.args[0])
-        return Reading(ACTIVATIONS[name].as_map(name, dtype, scene.target, scene.fast_math))
+        return Reading(ACTIVATIONS[name].as_map(name, dtype, scene.certified, scene.fast_math))
     if name in _PARAMETERISED:
         return _PARAMETERISED[name](call, scene)
     if name in _TWO_ARGUMENTS:

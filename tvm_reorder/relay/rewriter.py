@@ -17,6 +17,7 @@ from ..core.config import ReorderConfig
 from ..core.decision import Action, Decision
 from ..core.refusal import Refusal
 from ..core.workload import SiteWorkload
+from .certified import CertificateSource
 from .facts import read_pool
 from .operators import Scene
 from .patterns import make_max_pool_pattern
@@ -61,7 +62,14 @@ def decide(
     graph: FunctionGraph, rule: Rule, config: ReorderConfig, target: str, fast_math: bool
 ) -> list[Verdict]:
     """One verdict for each max pool, in order of execution."""
-    return [_decide_pool(graph, rule, config, pool, target, fast_math) for pool in graph.max_pools]
+    certified = CertificateSource(config.certify, fast_math)
+    scenes = (
+        Scene(read_pool(pool, graph), target, fast_math, certified) for pool in graph.max_pools
+    )
+    return [
+        _decide_pool(graph, rule, config, pool, scene)
+        for pool, scene in zip(graph.max_pools, scenes)
+    ]
 
 
 def apply(
@@ -86,11 +94,10 @@ def apply(
     return function, [exchange.numbers[pool] for pool in pools if pool in exchange.numbers]
 
 
-def _decide_pool(graph, rule, config, pool, target, fast_math) -> Verdict:
-    facts = read_pool(pool, graph)
-    match = rule.read(graph, pool, Scene(facts, target, fast_math))
+def _decide_pool(graph, rule, config, pool, scene) -> Verdict:
+    match = rule.read(graph, pool, scene)
     outcome = None if match is None else rule.check(match.chain, config)
-    return Verdict(outcome, match, str(facts.window))
+    return Verdict(outcome, match, str(scene.pool.window))
 
 
 class _Exchange(DFPatternCallback):

@@ -1,0 +1,150 @@
+"""The pass goes by certificates: shipped, cached, made on the spot, or not at all."""
+
+import logging
+
+import pytest
+import tvm
+from tvm import relay
+
+from tvm_reorder import ReorderConfig
+from tvm_reorder.certify import store
+from tvm_reorder.certify.functions import build_function
+from tvm_reorder.core.monotone import Direction, MonotoneMap
+from tvm_reorder.core.refusal import Reason
+from tvm_reorder.core.report import Status
+from tvm_reorder.relay import certified
+from tvm_reorder.relay.candidates import find_candidates
+from tvm_reorder.relay.certified import CertificateSource
+
+from ..relay.networks import channels_first, conv2d, conv_net, image, max_pool, module, only_site
+from .functions import PLAIN
+
+_SHIPPED = store._read_shipped()
+TARGETS = ["llvm", "llvm -mcpu=core-avx2", "llvm -mcpu=skylake-avx512"]
+
+
+@pytest.fixture
+def own(monkeypatch, tmp_path):
+    """An empty cache of the user's own, and nothing shipped."""
+    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(store, "_read_shipped", lambda: {})
+    monkeypatch.setattr(certified, "_refused", set())
+    return tmp_path
+
+
+def softsign(x, one=1.0):
+    return x / (relay.const(one) + relay.abs(x))
+
+
+def half_net(activation) -> tvm.IRModule:
+    """conv -> activation -> pool in float16."""
+    return module(max_pool(activation(conv2d(image(dtype="float16"), dtype="float16"))))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("activation", [relay.sigmoid, relay.tanh, relay.exp, relay.erf, relay.log])
+def test_what_never_falls_is_exchanged_on_every_class(activation, target):
+    assert only_site(conv_net(activation), target=target).status is Status.EXCHANGED
+    half = only_site(half_net(activation), target=target)
+    assert half.status is Status.EXCHANGED
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_softsign_needs_a_licence(target):
+    refused = only_site(conv_net(softsign), target=target)
+    assert refused.refusal.reason is Reason.DECREASES_AS_COMPUTED
+    assert "2 ulp" in str(refused.refusal)
+    assert only_site(conv_net(softsign), target=target, licence="ulp:1").refusal is not None
+    assert only_site(conv_net(softsign), target=target, licence="ulp:2").status is Status.EXCHANGED
+
+
+def test_a_composite_with_another_constant_has_another_certificate():
+    site = only_site(conv_net(lambda x: softsign(x, 1.5)))
+    assert site.refusal.reason is Reason.UNPROVEN
+
+
+def test_off_leaves_what_is_proven():
+    off = {"certify": "off"}
+    assert only_site(conv_net(relay.sigmoid), **off).refusal.reason is Reason.UNPROVEN
+    assert only_site(conv_net(softsign), **off).refusal.reason is Reason.UNPROVEN
+    assert only_site(conv_net(relay.nn.relu), **off).status is Status.EXCHANGED
+    for step in (lambda x: relay.clip(x, 0.0, 6.0), lambda x: relay.nn.leaky_relu(x, 0.1)):
+        assert only_site(conv_net(step), **off).status is Status.EXCHANGED
+
+
+def test_auto_certifies_what_is_missing_and_keeps_it(own):
+    net = half_net(relay.sigmoid)
+    assert only_site(net).refusal.reason is Reason.UNPROVEN
+    assert list(own.iterdir()) == []
+    assert only_site(net, certify="auto").status is Status.EXCHANGED
+    assert [path.suffix for path in own.iterdir()] == [".json"]
+    assert only_site(net).status is Status.EXCHANGED
+    other = only_site(net, target="llvm -mcpu=skylake-avx512")
+    assert other.refusal.reason is Reason.UNPROVEN
+
+
+def test_auto_says_once_what_it_cannot_certify(own, caplog):
+    arm = "llvm -mtriple=aarch64-linux-gnu"
+    with caplog.at_level(logging.WARNING, logger="tvm_reorder"):
+        for _ in range(2):
+            site = only_site(half_net(relay.sigmoid), target=arm, certify="auto")
+            assert site.refusal.reason is Reason.UNPROVEN
+    said = [r.getMessage() for r in caplog.records if "not certified" in r.getMessage()]
+    assert len(said) == 1 and "llvm aarch64" in said[0]
+
+
+def test_float16_inherits_from_float32_only_what_never_strays(own, monkeypatch):
+    wide = {key: found for key, found in _SHIPPED.items() if key.dtype == "float32"}
+    monkeypatch.setattr(store, "_read_shipped", lambda: wide)
+    assert only_site(half_net(relay.sigmoid)).status is Status.EXCHANGED
+    with tvm.transform.PassContext(opt_level=4):
+        assert only_site(half_net(relay.tanh)).refusal.reason is Reason.UNPROVEN
+
+
+@pytest.mark.parametrize("name", ["silu", "mish", "gelu_tanh", "hard_swish_torch"])
+def test_a_certificate_gives_the_direction_where_the_parts_do_not(name):
+    x = relay.var("x", shape=(1, 4, 8, 8))
+    scalar = build_function(name, "float32")
+    function = module(relay.bind(scalar.body, {scalar.variable: x}))["main"]
+    root, source = function.body, function.params[0]
+    unknown = MonotoneMap("composite", (Direction.OTHER,), None)
+    with tvm.target.Target(TARGETS[2]):
+        found = CertificateSource("cached").describe(unknown, root, source)
+        known = CertificateSource("cached").describe(
+            MonotoneMap("composite", (Direction.VALLEY,), None), root, source
+        )
+    assert found.directions == (Direction.VALLEY,)
+    assert 0 < found.worst_ulp == known.worst_ulp < 1 << 24
+
+
+def test_proven_maps_are_left_alone():
+    relu = MonotoneMap("relu", (Direction.RISING,), 0)
+    x = relay.var("x", shape=(1, 4, 8, 8))
+    function = module(relay.nn.relu(x))["main"]
+    assert CertificateSource("auto").describe(relu, function.body, function.params[0]) is relu
+
+
+def test_bfloat16_is_never_certified(own):
+    x = relay.var("x", shape=(1, 4, 8, 8), dtype="bfloat16")
+    function = module(relay.sigmoid(x))["main"]
+    unknown = MonotoneMap("sigmoid", (Direction.RISING,), None)
+    source = CertificateSource("auto")
+    assert source.describe(unknown, function.body, function.params[0]) is unknown
+    assert source.worst_of("sigmoid", "bfloat16", Direction.RISING) is None
+
+
+def test_candidates_are_what_no_proof_covers():
+    def chain(x):
+        return relay.nn.relu(softsign(relay.sigmoid(x)))
+
+    texts = [f.text for f in find_candidates(conv_net(chain), None, PLAIN)]
+    assert "sigmoid(x)" in texts and "divide(x, add(abs(x), 0x1.0000000000000p+0))" in texts
+    assert sum(text.startswith("nn.relu(divide(sigmoid(x)") for text in texts) == 1
+    assert find_candidates(conv_net(relay.nn.relu), None, PLAIN) == []
+    per_channel = lambda x: relay.sigmoid(x) * channels_first([1, 2, 3, 4])
+    assert [f.text for f in find_candidates(conv_net(per_channel), None, PLAIN)] == ["sigmoid(x)"]
+
+
+def test_the_option_is_checked():
+    with pytest.raises(ValueError, match="certify is 'yes' but must be one of auto, cached, off"):
+        ReorderConfig(certify="yes")

@@ -1,0 +1,146 @@
+"""Scalar functions as Relay expressions of one variable, and their canonical text.
+
+The text names every operator with its attributes and every constant exactly (``float.hex``).  The
+operands of a commutative operator are ordered by their text, constants last, so that x * f(x) and
+f(x) * x are one function; a sum of two products keeps its order, because which of the two is
+contracted with the sum may depend on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import relay
+from tvm.ir import Op
+
+from ..core.measured import FAST_MATH
+
+_COMMUTATIVE = frozenset(["add", "multiply", "maximum", "minimum"])
+_ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
+
+
+@dataclass(frozen=True)
+class ScalarFunction:
+    """A function from one float to one float.
+
+    Parameters
+    ----------
+    text : str
+        Its canonical text.
+    dtype : str
+        Dtype of its argument.
+    constants : tuple of str
+        The constants in it, in the text's order.
+    body : relay.Expr
+        Its value.
+    variable : relay.Var
+        Its argument, a scalar; `with_length` gives another.
+    """
+
+    text: str
+    dtype: str
+    constants: tuple[str, ...]
+    body: relay.Expr
+    variable: relay.Var
+
+    def with_length(self, length: int) -> tvm.IRModule:
+        """A typed module that applies the function to a vector ``x``."""
+        vector = relay.var("x", shape=(length,), dtype=self.dtype)
+        body = relay.bind(self.body, {self.variable: vector})
+        mod = tvm.IRModule.from_expr(relay.Function([vector], body))
+        return relay.transform.InferType()(mod)
+
+
+def make_function(body: relay.Expr, variable: relay.Var) -> ScalarFunction | None:
+    """The function that an expression of one scalar variable is.
+
+    Returns
+    -------
+    ScalarFunction or None
+        None if it has a constant with more than one element, another variable, an operator that
+        is not elementwise, or does not use its variable.
+    """
+    constants: list[str] = []
+    text = _write(body, variable, constants)
+    if text is None or not _uses(body, variable):
+        return None
+    return ScalarFunction(text, variable.type_annotation.dtype, tuple(constants), body, variable)
+
+
+def with_fast_math(function: ScalarFunction) -> ScalarFunction:
+    """The function with FastMath's operators in it, as opt_level 4 compiles it."""
+
+    class Replace(relay.ExprMutator):
+        def visit_call(self, call):
+            call = super().visit_call(call)
+            name = FAST_MATH.get(call.op.name)
+            return relay.Call(relay.op.get(name), call.args) if name else call
+
+    return make_function(Replace().visit(function.body), function.variable)
+
+
+def make_variable(dtype: str) -> relay.Var:
+    """The scalar variable of a function."""
+    return relay.var("x", shape=(), dtype=dtype)
+
+
+def _uses(body: relay.Expr, variable: relay.Var) -> bool:
+    return any(free.same_as(variable) for free in relay.analysis.free_vars(body))
+
+
+def _write(expr: relay.Expr, variable: relay.Var, constants: list[str]) -> str | None:
+    if expr.same_as(variable):
+        return "x"
+    if isinstance(expr, relay.Constant):
+        return _write_constant(expr, constants)
+    if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op) or not _is_scalar(expr.op):
+        return None
+    parts = []
+    for argument in expr.args:
+        inner: list[str] = []
+        text = _write(argument, variable, inner)
+        if text is None:
+            return None
+        parts.append((isinstance(argument, relay.Constant), len(text), text, inner))
+    if expr.op.name in _COMMUTATIVE and not _is_sum_of_products(expr):
+        parts.sort(key=lambda part: part[:3])
+    for part in parts:
+        constants.extend(part[3])
+    words = [part[2] for part in parts] + _write_attributes(expr, constants)
+    return f"{expr.op.name}({', '.join(words)})"
+
+
+def _write_constant(expr: relay.Constant, constants: list[str]) -> str | None:
+    values = expr.data.numpy()
+    if values.size != 1:
+        return None
+    if values.dtype == np.uint16:  # how TVM hands out bfloat16
+        values = (values.astype(np.uint32) << 16).view(np.float32)
+    text = float(values.ravel()[0]).hex()
+    constants.append(text)
+    return text
+
+
+def _write_attributes(call: relay.Call, constants: list[str]) -> list[str]:
+    words = []
+    for name in sorted(call.attrs.keys()) if call.attrs is not None else ():
+        value = getattr(call.attrs, name)
+        if isinstance(value, float):
+            value = value.hex()
+            constants.append(value)
+        words.append(f"{name}={value}")
+    return words
+
+
+def _is_scalar(op: Op) -> bool:
+    pattern = op.get_attr("TOpPattern")
+    return pattern is not None and int(pattern) in (_ELEMENTWISE, _BROADCAST)
+
+
+def _is_sum_of_products(call: relay.Call) -> bool:
+    return call.op.name == "add" and all(
+        isinstance(argument, relay.Call) and argument.op.name == "multiply"
+        for argument in call.args
+    )

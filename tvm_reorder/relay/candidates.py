@@ -1,0 +1,81 @@
+"""What above a model's max pools a certificate would speak for.
+
+Each step that no proof covers, the library functions inside a composite, and the whole chain as
+one function where all its constants are scalars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import tvm
+from tvm import relay
+
+from ..certify.expressions import ScalarFunction
+from ..core.config import ReorderConfig
+from .activations import ACTIVATIONS
+from .certified import read_function
+from .chains import Step, read_steps
+from .facts import read_pool
+from .operators import Scene
+from .pipeline import reorder
+from .sites import FunctionGraph, is_closed, op_name
+
+_ANY_TARGET = "llvm"
+
+
+def find_candidates(
+    mod: tvm.IRModule, params: dict | None, target: tvm.target.Target
+) -> list[ScalarFunction]:
+    """The functions, each once, in order of execution.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        The model.
+    params : dict or None
+        Its weights.
+    target : tvm.target.Target
+        What it is prepared for.
+    """
+    config = ReorderConfig(write=False, any_producer=True, certify="off")
+    prepared, _ = reorder(mod, params, config, target=target)
+    found = {}
+    for function in prepared.functions.values():
+        if not isinstance(function, relay.Function) or is_closed(function):
+            continue
+        graph = FunctionGraph(function)
+        for pool in graph.max_pools:
+            for candidate in _find_above(graph, pool):
+                found.setdefault((candidate.text, candidate.dtype), candidate)
+    return list(found.values())
+
+
+def _find_above(graph: FunctionGraph, pool: relay.Call) -> Iterator[ScalarFunction]:
+    facts = read_pool(pool, graph)
+    scene = Scene(facts, _ANY_TARGET, fast_math=False)
+    tops = [facts.data_of(pool)]
+    while tops:
+        top = tops.pop()
+        steps, base, _ = read_steps(graph, top, scene)
+        yield from _read_candidates(steps, top, base)
+        if op_name(base) == "concatenate" and isinstance(base.args[0], relay.Tuple):
+            tops.extend(base.args[0].fields)
+
+
+def _read_candidates(steps: list[Step], top, base) -> Iterator[ScalarFunction]:
+    unproven = [step for step in steps if step.link.map.worst_ulp is None]
+    pairs = [(step.root, step.source) for step in unproven]
+    for step in unproven:
+        pairs += [(call, call.args[0]) for call in step.region if _is_library_call(call)]
+    if unproven and len(steps) > 1:
+        pairs.append((top, base))
+    for root, source in pairs:
+        function = read_function(root, source)
+        if function is not None:
+            yield function
+
+
+def _is_library_call(call: relay.Call) -> bool:
+    known = ACTIVATIONS.get(op_name(call))
+    return known is not None and isinstance(known.worst_ulp, str)

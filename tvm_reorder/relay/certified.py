@@ -1,0 +1,147 @@
+"""Certificates as the pass consults them: shipped, cached, or made on the spot.
+
+Place: between what an operator's definition says (``activations.py``, ``operators.py``) and the
+decision (``core/checks.py``).  A map whose parts are all correctly rounded needs none.
+
+Side conditions
+    * The function is the one compiled: under FastMath its operators stand in the text.
+    * Only a certificate of the same target class, TVM and LLVM counts.
+    * float16 is computed in float32 and rounded, which is monotone, so a library function (one
+      operator) that never strays on float32 never does on float16; a composite may, for it is
+      rounded in between.
+    * bfloat16 kernels round where they end, so no sweep of one function decides there.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from tvm import relay
+
+from ..certify.certifier import at_level, certify, make_key
+from ..certify.expressions import ScalarFunction, make_function, make_variable
+from ..certify.store import find_certificate, save_certificate
+from ..certify.targets import current_target, name_target_class, versions
+from ..core.certificates import Certificate, CertificateError, CertificateKey
+from ..core.monotone import Direction, MonotoneMap
+from .facts import read_dtype
+
+logger = logging.getLogger("tvm_reorder")
+_SWEPT = ("float32", "float16")
+_refused: set[CertificateKey] = set()  # what could not be certified here; said once
+
+
+@dataclass(frozen=True)
+class CertificateSource:
+    """Where certificates come from.
+
+    Parameters
+    ----------
+    mode : str
+        As ``ReorderConfig.certify``.
+    fast_math : bool
+        True if FastMath will replace exp, tanh and erf.
+    """
+
+    mode: str
+    fast_math: bool = False
+
+    def worst_of(self, operator: str, dtype: str, direction: Direction) -> int | None:
+        """How far a one-argument operator strays from its direction, in ulp; None if unknown.
+
+        Parameters
+        ----------
+        operator : str
+            The operator as compiled, ``fast_tanh`` rather than ``tanh`` under FastMath.
+        dtype : str
+            Dtype of its argument.
+        direction : Direction
+            How it moves on paper.
+        """
+        if self.mode == "off" or dtype not in _SWEPT:
+            return None
+        target = name_target_class()
+        key = CertificateKey(f"{operator}(x)", dtype, target, *versions())
+        found = find_certificate(key)
+        if found is None and dtype == "float16":
+            wide = find_certificate(key._replace(dtype="float32"))
+            found = wide if wide is not None and wide.worst_as(direction) == 0 else None
+        if found is None and self.mode == "auto":
+            variable = make_variable(dtype)
+            call = relay.Call(relay.op.get(operator), [variable])
+            found = self._make(make_function(call, variable))
+        return None if found is None else found.worst_as(direction)
+
+    def describe(self, known: MonotoneMap, root: relay.Expr, source: relay.Expr) -> MonotoneMap:
+        """The map from `source` to `root` with what a certificate adds to it.
+
+        A direction that the parts give is kept, and judged by how far the function strays from it;
+        where they give none, the certificate's own is taken.
+        """
+        is_open = known.directions == (Direction.OTHER,)
+        if self.mode == "off" or (known.worst_ulp is not None and not is_open):
+            return known
+        function = read_function(root, source)
+        if function is None:
+            return known
+        found = self._find(at_level(function, 4) if self.fast_math else function)
+        if found is None:
+            return known
+        if is_open:
+            direction = (Direction(found.direction),)
+            return replace(known, directions=direction, worst_ulp=found.worst_ulp, why=None)
+        (direction,) = known.directions
+        return replace(known, worst_ulp=found.worst_as(direction))
+
+    def _find(self, function: ScalarFunction) -> Certificate | None:
+        found = find_certificate(make_key(function, current_target()))
+        return self._make(function) if found is None and self.mode == "auto" else found
+
+    def _make(self, function: ScalarFunction) -> Certificate | None:
+        """A new certificate, cached; None if it cannot be made here.
+
+        Made in a thread of its own, which has neither the pass context nor the session around this.
+        """
+        target = current_target()
+        key = make_key(function, target)
+        if key in _refused:
+            return None
+        logger.info("certifying %s on %s for %s", function.text, function.dtype, key.target)
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                made = pool.submit(certify, function, target, 4 if self.fast_math else 3).result()
+        except CertificateError as error:
+            _refused.add(key)
+            logger.warning("%s is not certified: %s", function.text, error)
+            return None
+        try:
+            save_certificate(made)
+        except OSError as error:
+            logger.warning("the certificate of %s is not cached: %s", function.text, error)
+        return made
+
+
+NO_CERTIFICATES = CertificateSource("off")
+
+
+def read_function(root: relay.Expr, source: relay.Expr) -> ScalarFunction | None:
+    """The scalar function from `source` to `root`, if it is one and a sweep decides it."""
+    dtype = read_dtype(source)
+    if dtype not in _SWEPT or read_dtype(root) not in _SWEPT:
+        return None
+    variable = make_variable(dtype)
+    function = make_function(_Cut(source, variable).visit(root), variable)
+    return None if function is None or "bfloat16" in function.text else function
+
+
+class _Cut(relay.ExprMutator):
+    """Puts a variable in a value's place."""
+
+    def __init__(self, source: relay.Expr, variable: relay.Var):
+        super().__init__()
+        self._source, self._variable = source, variable
+
+    def visit(self, expr):
+        return self._variable if expr.same_as(self._source) else super().visit(expr)
