@@ -1,4 +1,6 @@
-"""Networks beyond the 2-D float32 ones: other ranks, a global maximum, integers, half precision.
+"""Networks beyond monotone activations and 2-D float32.
+
+Valleys, scales of both signs, other ranks, a global maximum, integers, half precision.
 
 Each is two convolutions with a pool behind the first; the second makes use of what was pooled.
 """
@@ -28,11 +30,14 @@ class WorldNetwork(NamedTuple):
         Of its input ``x``.
     dtype : str
         Of its input.
+    licence : str
+        What the exchange needs: as computed, a valley may stray by units in the last place.
     """
 
     mod: tvm.IRModule
     shape: tuple[int, ...]
     dtype: str = "float32"
+    licence: str = "equal"
 
     def draw(self) -> dict[str, np.ndarray]:
         """Standard normal inputs, or all values of an integer dtype."""
@@ -53,6 +58,45 @@ def make_plain(
     active = activation(_convolve(x, 3, channels, rank, rng))
     pooled = _POOLS[rank](active, pool_size=(2,) * rank, strides=(2,) * rank)
     return WorldNetwork(_module(_convolve(pooled, channels, channels, rank, rng)), shape)
+
+
+def make_valley(activation: Callable, licence: str, batch: int) -> WorldNetwork:
+    """The plain 2-D network with an activation that falls, then rises."""
+    return make_plain(2, 112, 64, activation, batch)._replace(licence=licence)
+
+
+def silu(x: relay.Expr) -> relay.Expr:
+    """x sigmoid(x), as PyTorch's importer writes it."""
+    return x * relay.sigmoid(x)
+
+
+def gelu(x: relay.Expr) -> relay.Expr:
+    """x (1 + erf(x / sqrt 2)) / 2, as the ONNX importer writes it."""
+    half, one, root = (relay.const(np.float32(value)) for value in (0.5, 1.0, 2.0**0.5))
+    return half * x * (one + relay.erf(x / root))
+
+
+def mish(x: relay.Expr) -> relay.Expr:
+    """x tanh(log(1 + exp(x)))."""
+    return x * relay.tanh(relay.log(relay.const(np.float32(1)) + relay.exp(x)))
+
+
+def prelu_of_both_signs(x: relay.Expr) -> relay.Expr:
+    """Slopes drawn around 0.1, as a network may learn them."""
+    rng = np.random.default_rng(_SEED + 1)
+    return relay.nn.prelu(x, relay.const(rng.normal(0.1, 0.2, 64).astype("float32")))
+
+
+def batch_norm_behind_relu(x: relay.Expr) -> relay.Expr:
+    """relu(x) s + t, with a scale s of either sign for each channel."""
+    rng = np.random.default_rng(_SEED + 1)
+    scale, offset = rng.normal(size=(2, 64, 1, 1)).astype("float32")
+    return relay.nn.relu(x) * relay.const(scale) + relay.const(offset)
+
+
+def tanh_of_batch_norm(x: relay.Expr) -> relay.Expr:
+    """tanh(relu(x) s + t)."""
+    return relay.tanh(batch_norm_behind_relu(x))
 
 
 def make_global(size: int, channels: int, batch: int) -> WorldNetwork:
@@ -136,6 +180,12 @@ def _module(body: relay.Expr) -> tvm.IRModule:
 
 
 NETWORKS: dict[str, Callable[[int], WorldNetwork]] = {
+    "silu": lambda batch: make_valley(silu, "ulp:2", batch),
+    "gelu": lambda batch: make_valley(gelu, "ulp:any", batch),
+    "mish": lambda batch: make_valley(mish, "ulp:any", batch),
+    "prelu_both_signs": lambda batch: make_valley(prelu_of_both_signs, "equal", batch),
+    "scales_both_signs": lambda batch: make_valley(batch_norm_behind_relu, "equal", batch),
+    "tanh_scales_both_signs": lambda batch: make_valley(tanh_of_batch_norm, "equal", batch),
     "line_sigmoid": lambda batch: make_plain(1, 4096, 64, relay.sigmoid, batch),
     "volume_tanh": lambda batch: make_plain(3, 32, 16, relay.tanh, batch),
     "global_max_sigmoid": lambda batch: make_global(112, 64, batch),
