@@ -126,8 +126,8 @@ def _add_exactness_options(parser, prefix: str = "") -> None:
         type=licence,
         default="equal",
         metavar="TEXT",
-        help="how much of the result may differ: equal (default), strict, ulp:N, "
-        "ulp:any (functions that nobody measured on the target too), strict+ulp:...",
+        help="how much of the result may differ: equal (default), strict, nan, "
+        "ulp:N, ulp:any (functions that nobody measured on the target too), strict+nan+ulp:...",
     )
     parser.add_argument(
         f"--{prefix}any-producer",

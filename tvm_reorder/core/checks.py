@@ -14,6 +14,8 @@ Side conditions, each with its reason
       L_out; where f may send a finite value below that (log at 0, an overflowing scale), the plan
       *clamps*: max(f(.), L_out) behind the pool.  For m = -inf they agree if max(f(-inf), L_out) =
       f(L_in) or its clamp; the licence ``strict`` asks for that, ``equal`` leaves it open.
+    * NaN: what a window that holds one gives depends on where it stands; see ``nan.py``, which the
+      licence ``nan`` asks.
     * Contraction: LLVM makes one fused multiply-add, rounded once, of a float multiply and an add
       in one kernel.  The exchange neither separates such a pair nor makes a new one.
     * Integer steps do not wrap: the interval of values is followed up the chain.
@@ -30,6 +32,7 @@ import numpy as np
 from .config import ReorderConfig
 from .cost import Evaluations, count_evaluations
 from .monotone import Direction, MonotoneMap, compose
+from .nan import find_nan_objection
 from .refusal import Reason, Refusal
 from .window import PoolWindow
 
@@ -63,6 +66,8 @@ class Link:
     is_split_addition : bool
         True if the step adds to a product that the step below it gives: a fused multiply-add, if
         both stay in one kernel.
+    keeps_nan : bool
+        True if the step is known to give NaN for NaN, as compiled.
     """
 
     map: MonotoneMap
@@ -70,6 +75,7 @@ class Link:
     steps: int = 1
     shared: Refusal | None = None
     is_split_addition: bool = False
+    keeps_nan: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,11 @@ def _objection(
         return _drop_refusal(total, link, config)
     if link.is_split_addition or chain.meets_addition:
         return _contraction_refusal(chain.links[0] if chain.meets_addition else link)
-    return _infinity_refusal(total, chain, index) if config.licence.strict else None
+    infinity = _infinity_refusal(total, chain, index) if config.licence.strict else None
+    if infinity or not config.licence.nan:
+        return infinity
+    clamps = _may_fall_below_lowest(total, chain, index)
+    return find_nan_objection(total, chain, index, clamps)
 
 
 def _direction_refusal(total: MonotoneMap, link: Link) -> Refusal:

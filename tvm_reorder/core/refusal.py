@@ -32,6 +32,7 @@ class Reason(Enum):
     DYNAMIC_WINDOW = "dynamic-window"
     PADDING_ONLY_WINDOW = "padding-only-window"
     NEGATIVE_INFINITY = "negative-infinity"
+    NAN = "nan"
     NO_SAVING = "no-saving"
     PRODUCER = "producer"
     BRANCHES_DIFFER = "branches-differ"

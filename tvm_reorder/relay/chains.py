@@ -19,6 +19,7 @@ from ..core.monotone import Direction, MonotoneMap, compose, join_directions
 from ..core.refusal import Reason, Refusal
 from .activations import COMPOSITES
 from .facts import read_constant, read_dtype, read_integer_bound, read_shape
+from .nan import do_keep_nan
 from .operators import (
     TWO_ARGUMENTS,
     Scene,
@@ -156,7 +157,9 @@ def _read_single(root, scene, shared) -> Step | Refusal | None:
     source = root.args[reading.data]
     if not _has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
-    link = Link(reading.map, read_dtype(root), 1, shared, _is_split_addition(root, source))
+    keeps_nan = do_keep_nan([root], scene)
+    is_split = _is_split_addition(root, source)
+    link = Link(reading.map, read_dtype(root), 1, shared, is_split, keeps_nan)
     replace = {root.args[position]: new for position, new in reading.replace.items()}
     return Step(link, root, source, (reading.data,), frozenset([root]), replace)
 
@@ -222,7 +225,8 @@ def _read_composite(graph, root, scene, shared) -> Step | Refusal:
     if not _has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
     is_split = any(_is_split_addition(call, source) for call in region)
-    link = Link(described, read_dtype(root), len(region), shared, is_split)
+    keeps_nan = do_keep_nan(region, scene)
+    link = Link(described, read_dtype(root), len(region), shared, is_split, keeps_nan)
     return Step(link, root, source, _path(root, source, region), frozenset(region), replace)
 
 
@@ -374,5 +378,5 @@ def _read_flat_prelu(graph, root, scene, shared) -> Step | Refusal | None:
         shared = shared or _shared(graph, call, 1)
     per_channel = relay.nn.prelu(source, relay.const(channels.ravel(), read_dtype(prelu)), axis)
     rebuilt = relay.Call(per_channel.op, per_channel.args, per_channel.attrs, [], prelu.span)
-    link = Link(described, read_dtype(root), 1, shared)
+    link = Link(described, read_dtype(root), 1, shared, keeps_nan=do_keep_nan([prelu], scene))
     return Step(link, root, source, (0, 0, 0), frozenset(region), {}, rebuilt)
