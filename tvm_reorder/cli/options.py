@@ -72,6 +72,7 @@ def add_command(
     parser.add_argument("--verbose", action="store_true", help="show warnings and tracebacks")
     if not is_build:
         _add_exactness_options(parser)
+        _add_site_options(parser)
         return parser
     parser.add_argument(
         "-O",
@@ -105,6 +106,7 @@ def add_timing_options(parser) -> None:
 def add_reorder_options(parser, prefix: str = "") -> None:
     """The options of the pass itself: what is exact, and what is done where it is."""
     _add_exactness_options(parser, prefix)
+    _add_site_options(parser, prefix)
     parser.add_argument(
         f"--{prefix}decision",
         choices=DECISIONS,
@@ -134,6 +136,20 @@ def _add_exactness_options(parser, prefix: str = "") -> None:
         action="store_true",
         help="exchange whatever computes the chain's input, not only behind convolution and dense",
     )
+
+
+def _add_site_options(parser, prefix: str = "") -> None:
+    for name, what in (
+        ("only", "leave all other sites as they are"),
+        ("skip", "leave it as it is"),
+    ):
+        parser.add_argument(
+            f"--{prefix}{name}",
+            action="append",
+            default=[],
+            metavar="SITE",
+            help=f"{what}; a name that 'inspect' prints or the build's (max_pool2d_3); repeatable",
+        )
 
 
 def licence(text: str) -> str:
@@ -185,5 +201,5 @@ def seed(text: str) -> int:
 
 def reorder_config(args, write: bool = True, prefix: str = "") -> ReorderConfig:
     """The pass's options out of the parsed arguments."""
-    names = ("licence", "any_producer", "decision", "records")
+    names = ("licence", "any_producer", "decision", "records", "only", "skip")
     return ReorderConfig(write=write, **{name: getattr(args, prefix + name) for name in names})
