@@ -26,7 +26,7 @@ def several(tmp_path_factory) -> str:
     random = np.random.default_rng(0)
     nodes, weights = [], []
     for index, operator in enumerate(OPERATORS):
-        weight = random.standard_normal((2, 1, 1, 1)).astype("float32")
+        weight = 5 * random.standard_normal((2, 1, 1, 1)).astype("float32")
         weights.append(numpy_helper.from_array(weight, f"w{index}"))
         nodes.append(helper.make_node("Conv", ["data", f"w{index}"], [f"c{index}"]))
         nodes.append(helper.make_node(operator, [f"c{index}"], [f"a{index}"]))
