@@ -13,7 +13,7 @@ from random import Random
 
 from .steps import FLOATS, draw_steps, dtype_after
 
-GROUP = 8  # graphs that are built as one module: they share decision, licence and opt_level
+GROUP = 16  # graphs that are built as one module: they share decision, licence and opt_level
 LAYOUTS = {
     "NCHW": (1, (2, 3)),
     "NHWC": (3, (1, 2)),
@@ -32,12 +32,12 @@ def draw_recipe(seed: int, index: int) -> dict:
     together = Random(f"group {seed} {index // GROUP}")
     licence = together.choice(_LICENCES)
     how = {
-        "decision": together.choices(_DECISIONS, (4, 4, 8, 1, 1))[0],
+        "decision": together.choices(_DECISIONS, (6, 6, 6, 1, 1))[0],
         "licence": licence,
         "opt_level": together.choice(_OPT_LEVELS),
     }
     random = Random(f"graph {seed} {index}")
-    has_producer = together.random() < 0.3  # convolutions take long to compile: keep them together
+    has_producer = together.random() < 0.08  # convolutions take long to compile: keep them together
     return {"seed": seed, "index": index, **how, **_draw_graph(random, has_producer, licence)}
 
 
@@ -55,8 +55,8 @@ def _draw_graph(random: Random, has_producer: bool, licence: str) -> dict:
     recipe = {
         "layout": layout,
         "dtype": dtype,
-        "size": [random.randint(3, 7) for _ in range(rank)],
-        "producer": {"kernel": random.choice((1, 3)), "seed": random.randint(0, 99)}
+        "size": [random.randint(3, 6) for _ in range(rank)],
+        "producer": {"kernel": random.choice((1, 1, 1, 3)), "seed": random.randint(0, 99)}
         if has_producer
         else None,
         "stages": [],
@@ -64,8 +64,11 @@ def _draw_graph(random: Random, has_producer: bool, licence: str) -> dict:
         "values": ["normal", *random.sample(VALUES[1:], 2)],
     }
     current = "int32" if has_producer and dtype == "int8" else dtype
+    size = recipe["size"]
     for _ in range(stages):
-        recipe["stages"].append(_draw_stage(random, current, rank, layout))
+        stage = _draw_stage(random, current, size)
+        recipe["stages"].append(stage)
+        size = _shrink(size, stage["pool"])
         for step in recipe["stages"][-1]["steps"]:
             current = dtype_after(step, current)
     if not is_exact_to_the_end and random.random() < 0.25:
@@ -73,36 +76,50 @@ def _draw_graph(random: Random, has_producer: bool, licence: str) -> dict:
     return recipe
 
 
-def _draw_stage(random: Random, dtype: str, rank: int, layout: str) -> dict:
+def _draw_stage(random: Random, dtype: str, size: list[int]) -> dict:
     join = random.choices(JOINS, (24, 1, 1, 2, 1, 2, 1))[0]
-    steps = draw_steps(random, dtype, 4)
-    if join.startswith("concat") or join == "residual":
-        steps = [step for step in steps if step[0] not in ("cast", "to_float")]
-    stage = {"join": join, "steps": steps, "pool": _draw_pool(random, rank, layout)}
+    may_cast = join not in ("concat", "concat_same", "residual")
+    steps = draw_steps(random, dtype, 3, may_cast)
+    stage = {"join": join, "steps": steps, "pool": _draw_pool(random, size)}
     if join == "concat":
-        other = draw_steps(random, dtype, 2)
-        stage["other"] = [step for step in other if step[0] not in ("cast", "to_float")]
+        stage["other"] = draw_steps(random, dtype, 2, may_cast=False)
     return stage
 
 
-def _draw_pool(random: Random, rank: int, layout: str) -> dict:
+def _shrink(size: list[int], pool: dict) -> list[int]:
+    """Extents behind a pool, or a little less."""
+    if pool["kind"] == "global":
+        return [1] * len(size)
+    if pool["kind"] == "adaptive":
+        return pool["output"]
+    rank, lengths = len(size), zip(size, pool["kernel"], pool["strides"], pool["dilation"])
+    padding = [pool["padding"][n] + pool["padding"][rank + n] for n in range(rank)]
+    return [(n + p - (k - 1) * d - 1) // s + 1 for (n, k, s, d), p in zip(lengths, padding)]
+
+
+def _draw_pool(random: Random, size: list[int]) -> dict:
+    rank = len(size)
     kind = random.choices(("max", "global", "adaptive"), (12, 1, 1))[0]
     if kind == "global" and rank == 2:
         return {"kind": "global"}
     if kind == "adaptive":
-        return {"kind": "adaptive", "output": [random.randint(1, 3) for _ in range(rank)]}
-    kernel = [random.choice((1, 2, 2, 3, 3)) for _ in range(rank)]
+        return {"kind": "adaptive", "output": [random.randint(1, min(3, n)) for n in size]}
+    kernel = [min(extent, random.choice((1, 2, 2, 3, 3))) for extent in size]
+    dilation = [random.choice((1, 1, 1, 1, 2)) for _ in range(rank)]
+    dilation = [d if (k - 1) * d < n else 1 for d, k, n in zip(dilation, kernel, size)]
     pool = {
         "kind": "max",
         "kernel": kernel,
         "strides": [random.choice((1, 2, 2, 3)) for _ in range(rank)],
         "padding": [0] * (2 * rank),
-        "dilation": [random.choice((1, 1, 1, 1, 2)) for _ in range(rank)],
-        "ceil_mode": random.random() < 0.3,
+        "dilation": dilation,
+        "ceil_mode": random.random() < 0.2,
     }
     if random.random() < 0.4:
-        pool["padding"] = [random.choice((0, 0, 1, 1, 2)) for _ in range(2 * rank)]
-    if random.random() < 0.15:
+        limits = [max(1, extent - 1) if random.random() < 0.9 else 2 for extent in kernel * 2]
+        limits = [0 if extent == 1 else most for extent, most in zip(kernel * 2, limits)]
+        pool["padding"] = [random.randint(0, most) for most in limits]
+    if random.random() < 0.12:
         value = random.choice(("lowest", "-inf", 0.0, -1.0, 2.5))
         pool["pad"] = {
             "widths": [[random.randint(0, 2), random.randint(0, 2)] for _ in range(rank)],

@@ -46,6 +46,16 @@ _INTEGER_WEIGHTS = {
 }
 
 
+# How often a step reads its data: TVM writes the steps of a kernel into one expression, which
+# doubles with each step that reads twice (and FastMath's exp, tanh and erf read more than once).
+_COPIES = {
+    **dict.fromkeys(("silu", "gelu", "hard_swish", "softsign", "square", "elu", "selu"), 2),
+    **dict.fromkeys(("exp", "tanh", "erf", "sigmoid", "leaky", "prelu", "sign", "softplus"), 2),
+    **{"mish": 4, "gelu_tanh": 8},
+}
+_MOST_COPIES = 8
+
+
 def draw_step(random: Random, dtype: str) -> list:
     """A step for values of `dtype`."""
     table = _FLOAT_WEIGHTS if dtype in FLOATS else _INTEGER_WEIGHTS
@@ -54,13 +64,17 @@ def draw_step(random: Random, dtype: str) -> list:
     return [name] if draw is None else [name, *draw(random, dtype)]
 
 
-def draw_steps(random: Random, dtype: str, most: int) -> list[list]:
-    """Some steps in a row."""
-    steps = []
+def draw_steps(random: Random, dtype: str, most: int, may_cast: bool = True) -> list[list]:
+    """Some steps in a row, at most `most`, that still compile in a moment."""
+    steps, size = [], 1
     for _ in range(random.randint(1, most)):
-        steps.append(draw_step(random, dtype))
-        dtype = dtype_after(steps[-1], dtype)
-    return steps
+        step = draw_step(random, dtype)
+        size *= _COPIES.get(step[0], 1)
+        if size > _MOST_COPIES or (dtype_after(step, dtype) != dtype and not may_cast):
+            break
+        steps.append(step)
+        dtype = dtype_after(step, dtype)
+    return steps or [["relu"]]
 
 
 def dtype_after(step: list, dtype: str) -> str:
@@ -109,6 +123,14 @@ def _draw_scale(random: Random, dtype: str) -> list:
     return [abs(values) if not isinstance(values, list) else [abs(value) for value in values]]
 
 
+def _draw_bound(random: Random, dtype: str) -> float:
+    """TVM does not compile a bound that the dtype cannot hold."""
+    number = _draw_number(random, dtype)
+    if dtype == "uint8":
+        return abs(number)
+    return max(-65504.0, min(number, 65504.0)) if dtype == "float16" else number
+
+
 def _draw_divisor(random: Random, dtype: str) -> list:
     (values,) = _draw_scale(random, dtype)
     return [[v or 1.0 for v in values] if isinstance(values, list) else values or 1.0]
@@ -127,7 +149,7 @@ _DRAWN: dict[str, Callable] = {
     "scale": _draw_scale,
     "divide": _draw_divisor,
     "prelu": _draw_slopes,
-    "clip": lambda random, dtype: sorted(_draw_number(random, dtype) for _ in range(2)),
+    "clip": lambda random, dtype: [_draw_bound(random, dtype) for _ in range(2)],
     "leaky": lambda random, dtype: [random.choice((0.0, 0.01, 0.1, 0.5, 1.0, 2.0, -0.1, -1.0))],
     "cast": lambda random, dtype: [random.choice(FLOATS)],
     "to_float": lambda random, dtype: [random.choice(("float32", "float16"))],

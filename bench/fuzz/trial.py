@@ -82,20 +82,20 @@ def _examine(graphs: list[tuple[dict, Graph]], say) -> Outcome:
         stock = build(mod, how["opt_level"])
         execute(stock, _draw_all(graphs, 0))  # 3-D pools with ceil_mode may build and not run
     except Exception:
-        return _each(graphs, say) or Outcome(Counter(invalid=1))
+        return _halve(graphs, say) or Outcome(Counter(invalid=1))
     say("ours")
     try:
         ours, report = build(mod, how["opt_level"], make_config(how))
     except Exception as error:
-        return _each(graphs, say) or _fail(how, "ours does not build", first_line(error))
+        return _halve(graphs, say) or _fail(how, "ours does not build", first_line(error))
     if report.errors:
         error = report.errors[-1]
         detail = f"{type(error).__name__}: {first_line(error)}"
-        return _each(graphs, say) or _fail(how, "pass failed", detail)
+        return _halve(graphs, say) or _fail(how, "pass failed", detail)
     say("run")
     verdicts = _compare(graphs, stock, ours)
     if len(graphs) > 1 and any(verdict in FAILURES for verdict, _ in verdicts):
-        return _each(graphs, say)
+        return _halve(graphs, say)
     outcome = Outcome()
     touched = _count_sites(outcome, graphs, report)
     for (recipe, _), (verdict, detail), is_touched in zip(graphs, verdicts, touched):
@@ -112,13 +112,13 @@ def make_config(recipe: dict) -> ReorderConfig:
     )
 
 
-def _each(graphs, say) -> Outcome | None:
-    """Each graph alone; None if there is but one."""
+def _halve(graphs, say) -> Outcome | None:
+    """One half after the other, down to each graph alone; None if there is but one."""
     if len(graphs) == 1:
         return None
-    outcome = Outcome()
-    for recipe, _ in graphs:
-        outcome.add(examine([recipe], say))
+    outcome, middle = Outcome(), len(graphs) // 2
+    for half in (graphs[:middle], graphs[middle:]):
+        outcome.add(_examine(half, say))
     return outcome
 
 

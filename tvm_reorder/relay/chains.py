@@ -120,8 +120,8 @@ def find_missing_producer(graph: FunctionGraph, base: relay.Expr, scene: Scene) 
         return None
     if op_name(base) == "concatenate" and isinstance(base.args[0], relay.Tuple):
         for branch in base.args[0].fields:
-            _, below, _ = read_steps(graph, branch, scene)
-            missing = find_missing_producer(graph, below, scene)
+            _, below, _ = read_steps(graph, branch, scene.over(branch))
+            missing = find_missing_producer(graph, below, scene.over(branch))
             if missing:
                 return missing
         return None
