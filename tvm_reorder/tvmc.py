@@ -14,6 +14,7 @@ from functools import partial
 from .cli.errors import UsageError, require_relay
 from .cli.options import add_reorder_options, reorder_config
 from .cli.output import check_writable, written_beside
+from .core.selection import UnknownSite
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -115,8 +116,11 @@ def _with_pass(drive, args: argparse.Namespace):
         check_writable(args.reorder_report, "--reorder-report")
     except UsageError as error:
         raise TVMCException(str(error)) from error
-    with enabled(reorder_config(args, prefix="reorder_")) as report:
-        status = drive(args)
+    try:
+        with enabled(reorder_config(args, prefix="reorder_")) as report:
+            status = drive(args)
+    except UnknownSite as error:
+        raise TVMCException(f"--reorder-{error}") from error
     _say_summary(report)
     _write_report(report, args.reorder_report)
     return status
@@ -150,6 +154,8 @@ def _refuse_options_alone(args: argparse.Namespace) -> None:
         "--reorder-licence": args.reorder_licence != "equal",
         "--reorder-any-producer": args.reorder_any_producer,
         "--reorder-decision": args.reorder_decision != "auto",
+        "--reorder-only": bool(args.reorder_only),
+        "--reorder-skip": bool(args.reorder_skip),
         "--reorder-records": args.reorder_records is not None,
         "--reorder-certify": args.reorder_certify != "cached",
         "--reorder-report": args.reorder_report is not None,

@@ -8,16 +8,16 @@ from tvm_reorder.core.config import ReorderConfig
 from tvm_reorder.core.licence import ANY_DROP, BITWISE, EQUAL, Licence
 
 
-@given(st.integers(0, 99) | st.just(ANY_DROP), st.booleans())
-def test_a_licence_survives_its_text(ulp, strict):
-    licence = Licence(ulp=ulp, strict=strict)
+@given(st.integers(0, 99) | st.just(ANY_DROP), st.booleans(), st.booleans())
+def test_a_licence_survives_its_text(ulp, strict, nan):
+    licence = Licence(ulp=ulp, strict=strict, nan=nan)
     assert Licence.parse(str(licence)) == licence
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "ulp", "ulp:0", "ulp:-1", "ulp:1.5", "ulp:inf", "ulp:anything", "any"]
-    + ["strict ulp:2", "strict+", "+ulp:1", "exact"],
+    + ["strict ulp:2", "strict+", "+ulp:1", "exact", "nan+", "nan+strict", "nan+nan", "strictnan"],
 )
 def test_nonsense_is_named(text):
     with pytest.raises(ValueError, match="licence is .* but must be 'equal'"):

@@ -152,3 +152,14 @@ def test_no_kernel_is_added():
     with tvm_reorder.enabled(decision="exchange") as report:
         assert kernels(mod) <= stock
     assert report.exchanged
+
+
+def test_branches_with_negative_constants_per_channel_are_read_in_their_own_channels():
+    """Found by scripts/fuzz.py: the pass failed on 2 x 4 channels under 8."""
+    x = image(channels=4)
+    divisor = constant(np.reshape([2.0, -1.0, 1.0, 0.5], (1, 4, 1, 1)))
+    branches = [relay.nn.relu(x) / divisor, relay.nn.relu(x) / divisor]
+    mod = module(max_pool(relay.concatenate(branches, axis=1)))
+    _, report = tvm_reorder.reorder(mod, any_producer=True, decision="exchange")
+    (site,) = report.sites
+    assert site.refusal.reason in (Reason.BRANCHES_DIFFER, Reason.NEGATIVE_SCALE)

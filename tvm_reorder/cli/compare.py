@@ -49,6 +49,7 @@ def _compare(args):
     from .known import note_unusable_records
     from .measure import Runner, compare_outputs, summarise
     from .models import load_model
+    from .sites import check_sites
     from .targets import open_device, read_target
 
     check_writable(args.json, "--json")
@@ -57,6 +58,7 @@ def _compare(args):
     note_unusable_records(args, target)
     with progress(f"reading {args.model}"):
         model = load_model(args.model, args.input_shapes, args.model_format)
+    check_sites(args, model)
     if args.inputs:
         inputs = read_inputs(args.inputs, model.inputs)
     else:

@@ -37,6 +37,7 @@ def run(args) -> int:
     """Compile; the exit status is 0."""
     from .known import note_unusable_records
     from .models import load_model
+    from .sites import check_sites
     from .targets import check_buildable, read_target
 
     if args.output == "-":
@@ -48,6 +49,7 @@ def run(args) -> int:
     note_unusable_records(args, target)
     with progress(f"reading {args.model}"):
         model = load_model(args.model, args.input_shapes, args.model_format)
+    check_sites(args, model)
     with progress("compiling"):
         report = _compile(model, args)
     note_idle_pass(report, args.opt_level)

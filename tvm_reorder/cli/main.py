@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .. import __version__
+from ..core.selection import UnknownSite
 from .errors import UsageError, first_line, require_relay
 from .options import Parser
 
@@ -19,7 +20,7 @@ DONE, DIFFER, FAILED = 0, 1, 2
 
 def make_parser() -> Parser:
     """The whole command line; needs no TVM."""
-    from . import certify, compare, compile, inspect, tune_sites
+    from . import bisect, certify, compare, compile, inspect, tune_sites
 
     parser = Parser(
         prog="tvm-reorder",
@@ -28,7 +29,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"tvm-reorder {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (inspect, compile, compare, tune_sites, certify):
+    for command in (inspect, compile, compare, tune_sites, certify, bisect):
         command.add_parser(commands)
     return parser
 
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
             status = args.run(args)
         sys.stdout.flush()
         return status
-    except UsageError as error:
+    except (UsageError, UnknownSite) as error:
         return _fail(str(error), is_verbose)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python says it at exit

@@ -72,6 +72,7 @@ def add_command(
     parser.add_argument("--verbose", action="store_true", help="show warnings and tracebacks")
     if not is_build:
         _add_exactness_options(parser)
+        _add_site_options(parser)
         return parser
     parser.add_argument(
         "-O",
@@ -105,6 +106,7 @@ def add_timing_options(parser) -> None:
 def add_reorder_options(parser, prefix: str = "") -> None:
     """The options of the pass itself: what is exact, and what is done where it is."""
     _add_exactness_options(parser, prefix)
+    _add_site_options(parser, prefix)
     parser.add_argument(
         f"--{prefix}decision",
         choices=DECISIONS,
@@ -126,8 +128,8 @@ def _add_exactness_options(parser, prefix: str = "") -> None:
         type=licence,
         default="equal",
         metavar="TEXT",
-        help="how much of the result may differ: equal (default), strict, ulp:N, "
-        "ulp:any (functions that nobody measured on the target too), strict+ulp:...",
+        help="how much of the result may differ: equal (default), strict, nan, "
+        "ulp:N, ulp:any (functions that nobody measured on the target too), strict+nan+ulp:...",
     )
     parser.add_argument(
         f"--{prefix}any-producer",
@@ -141,6 +143,20 @@ def _add_exactness_options(parser, prefix: str = "") -> None:
         help="certificates of library functions: those shipped and cached (cached, the default), "
         "missing ones made on the spot too (auto), or none (off)",
     )
+
+
+def _add_site_options(parser, prefix: str = "") -> None:
+    for name, what in (
+        ("only", "leave all other sites as they are"),
+        ("skip", "leave it as it is"),
+    ):
+        parser.add_argument(
+            f"--{prefix}{name}",
+            action="append",
+            default=[],
+            metavar="SITE",
+            help=f"{what}; a name that 'inspect' prints or the build's (max_pool2d_3); repeatable",
+        )
 
 
 def licence(text: str) -> str:
@@ -192,5 +208,5 @@ def seed(text: str) -> int:
 
 def reorder_config(args, write: bool = True, prefix: str = "") -> ReorderConfig:
     """The pass's options out of the parsed arguments."""
-    names = ("licence", "any_producer", "decision", "records", "certify")
+    names = ("licence", "any_producer", "decision", "records", "certify", "only", "skip")
     return ReorderConfig(write=write, **{name: getattr(args, prefix + name) for name in names})

@@ -43,6 +43,7 @@ def run(args) -> int:
     from ..relay.circumstances import read_circumstances
     from .known import read_known
     from .models import load_model
+    from .sites import check_sites
     from .targets import open_device, read_target
 
     if args.output == "-":
@@ -54,6 +55,7 @@ def run(args) -> int:
     circumstances = read_circumstances(target)
     with progress(f"reading {args.model}"):
         model = load_model(args.model, args.input_shapes, args.model_format)
+    check_sites(args, model)
     sites, pools = _find_sites(model, target, args)
     known = read_known(args.output, circumstances)
     pending = [site for site in sites if args.force or known.times(site.workload) is None]
@@ -73,15 +75,17 @@ def run(args) -> int:
 def _find_sites(model, target, args):
     """The distinct sites, and how many max pools the model has."""
     from ..core.config import ReorderConfig
+    from ..core.selection import is_left_out
     from ..relay.extract import extract_sites
     from ..relay.pipeline import reorder
 
-    config = ReorderConfig(
-        licence=args.licence, any_producer=args.any_producer, write=False, certify=args.certify
-    )
+    exactness = {name: getattr(args, name) for name in ("licence", "any_producer", "certify")}
+    config = ReorderConfig(**exactness, write=False, only=args.only, skip=args.skip)
     with progress("looking for sites"):
         prepared, report = reorder(model.mod, model.params, config, target=target)
-        return extract_sites(prepared, report), len(report.sites)
+        sites = extract_sites(prepared, report)
+    left = {site.name for site in report.sites if is_left_out(site)}
+    return [site for site in sites if not left.issuperset(site.names)], len(report.sites)
 
 
 def _tune(pending, target, device, circumstances, args) -> list[str]:

@@ -17,6 +17,8 @@ Side conditions, each with its reason
       *clamps*: max(f(.), L_out) behind the pool.  For m = -inf they agree if max(f(-inf), L_out) =
       f(L_in) or its clamp; the licence ``strict`` asks for that, ``equal`` leaves it open.  Where f
       falls the same goes for windows of nothing but +inf and the highest finite value.
+    * NaN: what a window that holds one gives depends on where it stands; see ``nan.py``, which the
+      licence ``nan`` asks.
     * Contraction: LLVM makes one fused multiply-add, rounded once, of a float multiply and an add
       in one kernel.  The exchange neither separates such a pair nor makes a new one.
     * What an explicit padding before the pool writes is a value of the moved steps.
@@ -36,6 +38,7 @@ from .cost import Evaluations, count_evaluations
 from .ends import THE_MAXIMUM, Ends, find_ends
 from .intervals import first_wrapping_link, is_integer
 from .monotone import Direction, MonotoneMap, compose
+from .nan import find_nan_objection
 from .padding import find_padding
 from .refusal import Reason, Refusal
 from .window import PoolWindow
@@ -63,6 +66,8 @@ class Link:
         both stay in one kernel.
     inseparable : Refusal or None
         Set if the value that the step takes cannot stand at the end of a kernel.
+    keeps_nan : bool
+        True if the step is known to give NaN for NaN, as compiled.
     """
 
     map: MonotoneMap
@@ -71,6 +76,7 @@ class Link:
     shared: Refusal | None = None
     is_split_addition: bool = False
     inseparable: Refusal | None = None
+    keeps_nan: bool = False
 
 
 @dataclass(frozen=True)
@@ -276,7 +282,11 @@ def _objection(
             return refusal
     if link.inseparable:
         return link.inseparable
-    return _infinity_refusal(total, ends, chain, index) if config.licence.strict else None
+    infinity = _infinity_refusal(total, ends, chain, index) if config.licence.strict else None
+    if infinity or not config.licence.nan:
+        return infinity
+    clamps = _may_fall_below_lowest(total, ends, chain, index)
+    return find_nan_objection(total, chain, index, clamps)
 
 
 def _padding_refusal(ends: Ends, chain: Chain, index: int) -> Refusal | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .decision import Action
@@ -35,6 +36,9 @@ class ReorderConfig:
         Where certificates of functions that no proof covers come from: ``"cached"`` takes those
         shipped and those in the user's cache, ``"auto"`` also makes missing ones on the spot
         (seconds each) and caches them, ``"off"`` takes none.
+    only, skip : sequence of str
+        Names of sites, the model's own or the build's (``max_pool2d_3``): touch only these, if
+        there are any, and leave those as they are.
 
     Raises
     ------
@@ -49,6 +53,8 @@ class ReorderConfig:
     decision: str = "auto"
     records: str | None = None
     certify: str = "cached"
+    only: Sequence[str] = ()
+    skip: Sequence[str] = ()
 
     def __post_init__(self):
         if isinstance(self.licence, str):
@@ -72,3 +78,12 @@ class ReorderConfig:
             )
         if self.records is not None:
             object.__setattr__(self, "records", os.fspath(self.records))
+        for option in ("only", "skip"):
+            object.__setattr__(self, option, _read_names(option, getattr(self, option)))
+
+
+def _read_names(option: str, names: Sequence[str]) -> tuple[str, ...]:
+    is_list = not isinstance(names, str) and isinstance(names, Sequence)
+    if not is_list or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{option} is {names!r} but must be a sequence of sites' names")
+    return tuple(names)

@@ -60,8 +60,8 @@ class Decision:
     action : Action
         What is done.
     basis : str
-        ``"option"``, ``"records"``, ``"tuning log"``, ``"bytes"``, ``"model"`` or
-        ``"evaluations"``.
+        ``"option"``, ``"selection"`` (the options ``only`` and ``skip``), ``"records"``,
+        ``"tuning log"``, ``"bytes"``, ``"model"`` or ``"evaluations"``.
     gain : float or None
         Expected time of the site as it is over the time after the rewrite, 1 for *keep*; None
         where nothing is known.

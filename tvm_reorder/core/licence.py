@@ -8,7 +8,9 @@
 ``ulp:N``          f as computed may drop by at most N units in the last place of its output
 ``ulp:any``        f as computed may drop by any amount, also where nobody measured it: a library
                    function on a target without a certificate (``tvm-reorder certify`` makes one)
-``strict+ulp:N``   both; also ``strict+ulp:any``
+``nan``            also where a NaN enters: relu, clip and others that forget a NaN stay, and so
+                   does whatever may make one out of a number
+``A+B+C``          several of these: ``strict+nan+ulp:N``
 ``bitwise``        the sign of zero counts too: max(+0, -0) depends on order, so no rule meets it
 =================  ============================================================================
 """
@@ -20,7 +22,11 @@ import re
 from dataclasses import dataclass
 
 ANY_DROP = math.inf
-_WORDING = "'equal', 'strict', 'ulp:N', 'strict+ulp:N' (N >= 1 or 'any') or 'bitwise'"
+_WORDING = (
+    "'equal', 'bitwise', or one or more of 'strict', 'nan', 'ulp:N' (N >= 1 or 'any') in this "
+    "order, joined by '+'"
+)
+_FORM = re.compile(r"(?:(strict)(?:\+|$))?(?:(nan)(?:\+|$))?(?:ulp:([1-9][0-9]*|any))?")
 
 
 @dataclass(frozen=True)
@@ -34,12 +40,15 @@ class Licence:
         `ANY_DROP` any, known or not.
     strict : bool
         True if windows of nothing but -inf must give the same too.
+    nan : bool
+        True if results must be the same where a NaN enters too, at the same places.
     bitwise : bool
         True if the sign of zero must be kept too.
     """
 
     ulp: int | float = 0
     strict: bool = False
+    nan: bool = False
     bitwise: bool = False
 
     @classmethod
@@ -56,11 +65,11 @@ class Licence:
             return EQUAL
         if words == "bitwise":
             return BITWISE
-        match = re.fullmatch(r"(strict)?(\+?)(?:ulp:([1-9][0-9]*|any))?", words)
-        if not words or not match or bool(match[2]) != bool(match[1] and match[3]):
+        match = _FORM.fullmatch(words)
+        if not words or not match or words.endswith("+"):
             raise ValueError(f"licence is {text!r} but must be {_WORDING}")
         ulp = ANY_DROP if match[3] == "any" else int(match[3] or 0)
-        return cls(ulp=ulp, strict=bool(match[1]))
+        return cls(ulp=ulp, strict=bool(match[1]), nan=bool(match[2]))
 
     def allows_drop(self, worst_ulp: int | None) -> bool:
         """True if a map whose worst drop is `worst_ulp`, None if unknown, may be exchanged."""
@@ -70,7 +79,7 @@ class Licence:
         if self.bitwise:
             return "bitwise"
         ulp = "any" if self.ulp == ANY_DROP else self.ulp
-        parts = ["strict"] * self.strict + [f"ulp:{ulp}"] * bool(self.ulp)
+        parts = ["strict"] * self.strict + ["nan"] * self.nan + [f"ulp:{ulp}"] * bool(self.ulp)
         return "+".join(parts) or "equal"
 
 

@@ -31,6 +31,7 @@ class Reason(Enum):
     PADDING_ONLY_WINDOW = "padding-only-window"
     PADDING_VALUE = "padding-value"
     NEGATIVE_INFINITY = "negative-infinity"
+    NAN = "nan"
     NO_SAVING = "no-saving"
     PRODUCER = "producer"
     BRANCHES_DIFFER = "branches-differ"

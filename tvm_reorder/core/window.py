@@ -40,6 +40,13 @@ class WindowAxis:
         """True if some window sees padding."""
         return bool((real_elements(self) < self.kernel).any())
 
+    @property
+    def ends_in_padding(self) -> bool:
+        """True if the last element that some window reads is padding."""
+        starts = np.arange(self.output) * self.stride - self.pad_before
+        last = starts + (self.kernel - 1) * self.dilation
+        return bool(((last < 0) | (last >= self.size)).any())
+
 
 @dataclass(frozen=True)
 class AdaptiveAxis:
@@ -51,6 +58,7 @@ class AdaptiveAxis:
     size: int
     output: int
     has_padding = False
+    ends_in_padding = False
 
     @property
     def kernel(self) -> int:
@@ -113,6 +121,11 @@ class PoolWindow:
     def has_padding(self) -> bool:
         """True if some window sees padding."""
         return any(axis.has_padding for axis in self.axes)
+
+    @property
+    def ends_in_padding(self) -> bool:
+        """True if the last element that some window reads, row by row, is padding."""
+        return any(axis.ends_in_padding for axis in self.axes)
 
     @property
     def overlaps(self) -> bool:

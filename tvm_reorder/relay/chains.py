@@ -29,6 +29,7 @@ from ..core.refusal import Reason, Refusal
 from .facts import read_constant, read_dtype, read_shape
 from .integer_bounds import read_integer_bound
 from .moves import MOVES, as_uniform, is_move, read_moves
+from .nan import do_keep_nan
 from .operators import (
     TWO_ARGUMENTS,
     Scene,
@@ -164,8 +165,8 @@ def find_missing_producer(graph: FunctionGraph, base: relay.Expr, scene: Scene) 
         return find_missing_producer(graph, base.args[0], scene)
     if op_name(base) == "concatenate" and isinstance(base.args[0], relay.Tuple):
         for branch in base.args[0].fields:
-            _, below, _ = read_steps(graph, branch, scene)
-            missing = find_missing_producer(graph, below, scene)
+            _, below, _ = read_steps(graph, branch, scene.over(branch))
+            missing = find_missing_producer(graph, below, scene.over(branch))
             if missing:
                 return missing
         return None
@@ -262,7 +263,8 @@ def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
     shared = shared or _shared_scalar(graph, [root])
     split = _is_split_addition(root, source)
     described = scene.certified.describe(reading.map, root, source)
-    link = Link(described, read_dtype(root), 1, shared, split, find_inseparable(source))
+    keeps_nan, together = do_keep_nan([root], scene), find_inseparable(source)
+    link = Link(described, read_dtype(root), 1, shared, split, together, keeps_nan)
     replace = {root.args[position]: new for position, new in reading.replace.items()}
     return Step(link, root, source, (reading.data,), frozenset([root]), replace)
 
@@ -359,7 +361,9 @@ def _read_composite(graph, root, scene, shared) -> Step | Refusal:
     if not _has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
     is_split = any(_is_split_addition(call, source) for call in region)
-    link = Link(described, read_dtype(root), len(region), shared, is_split)
+    keeps_nan = do_keep_nan(region, scene)
+    together = find_inseparable(source)
+    link = Link(described, read_dtype(root), len(region), shared, is_split, together, keeps_nan)
     return Step(link, root, source, _path(root, source, region), frozenset(region), replace)
 
 
@@ -517,5 +521,5 @@ def _read_flat_prelu(graph, root, scene, shared) -> Step | Refusal | None:
         shared = shared or _shared(graph, call, 1)
     per_channel = relay.nn.prelu(source, relay.const(channels.ravel(), read_dtype(prelu)), axis)
     rebuilt = relay.Call(per_channel.op, per_channel.args, per_channel.attrs, [], prelu.span)
-    link = Link(described, read_dtype(root), 1, shared)
+    link = Link(described, read_dtype(root), 1, shared, keeps_nan=do_keep_nan([prelu], scene))
     return Step(link, root, source, (0, 0, 0), frozenset(region), {}, rebuilt)

@@ -111,7 +111,7 @@ def _collect(graph: FunctionGraph, pool: relay.Call) -> set[relay.Expr]:
     bases = [base]
     if op_name(base) == "concatenate" and isinstance(base.args[0], relay.Tuple):
         calls.update([base, base.args[0]])
-        branches = [read_steps(graph, field, scene) for field in base.args[0].fields]
+        branches = [read_steps(graph, field, scene.over(field)) for field in base.args[0].fields]
         steps = [*steps, *(step for branch, _, _ in branches for step in branch)]
         bases = [below for _, below, _ in branches]
     calls.update(call for step in steps for call in step.region)

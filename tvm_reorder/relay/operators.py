@@ -63,6 +63,10 @@ class Scene:
     fast_math: bool
     certified: CertificateSource = NO_CERTIFICATES
 
+    def over(self, value: relay.Expr) -> Scene:
+        """The scene of a branch joined to what the pool reads: it has channels of its own."""
+        return replace(self, pool=replace(self.pool, shape=read_shape(value.checked_type)))
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -7,26 +7,26 @@ why and puts it there.
 from __future__ import annotations
 
 import platform
-import re
-from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import tvm
 from tvm import relay
-from tvm.ir import SequentialSpan
 
 from ..core.checks import Plan
 from ..core.config import ReorderConfig
-from ..core.decision import Action, is_better
+from ..core.decision import Action, Decision, is_better
 from ..core.measured import MEASURED_TARGET
 from ..core.refusal import Reason, Refusal
 from ..core.report import Report, Site, Status
+from ..core.selection import leave_out
 from .decisions import SiteDecider, make_decider
 from .facts import read_pool
 from .fusion import fuse
+from .names import PoolName, is_relay_graph, name_pools
 from .rewriter import Verdict, apply, decide
 from .rules import DEFAULT_RULES, Rule
-from .sites import FunctionGraph, is_closed, op_name
+from .sites import FunctionGraph, op_name
 
 PASS_NAME = "tvm_reorder.ReorderActivations"
 
@@ -43,11 +43,14 @@ class ReorderActivations:
         Receives one run per module.
     rules : tuple of Rule
         The rules, in the order they run.
+    source_names : callable
+        Gives the names that the module's pools had before other passes took them away.
     """
 
     config: ReorderConfig = ReorderConfig()
     report: Report = field(default_factory=Report)
     rules: tuple[Rule, ...] = DEFAULT_RULES
+    source_names: Callable[[], Sequence[PoolName]] = tuple
 
     def as_pass(self) -> tvm.transform.Pass:
         """The pass for a ``tvm.transform.Sequential``.
@@ -77,15 +80,27 @@ class ReorderActivations:
         context = context or tvm.transform.PassContext.current()
         sites: list[Site] = []
         changed = mod
+        names = name_pools(mod, self.source_names())
+        left_out = self._leave_out(names)
         for variable, function in mod.functions.items():
-            if not _is_relay_graph(function):
+            if not is_relay_graph(function):
                 continue
-            changed, found = self._transform_function(changed, variable, context)
+            here = {n - len(sites): decision for n, decision in left_out.items()}
+            changed, found = self._transform_function(changed, variable, context, here)
             sites.extend(found)
-        self.report.add(_name_apart(sites))
+        self.report.add(replace(site, name=name.own) for site, name in zip(sites, names))
         return changed if self.config.write else mod
 
-    def _transform_function(self, mod, variable, context):
+    def _leave_out(self, names: list[PoolName]) -> dict[int, Decision]:
+        """The pools that the options do not select, by position in `names`."""
+        pools = [n for n, name in enumerate(names) if name.is_max_pool]
+        if not pools:
+            return {}
+        known = [(names[n].own, names[n].build) for n in pools]
+        found = leave_out(known, self.config.only, self.config.skip)
+        return {pools[k]: decision for k, decision in found.items()}
+
+    def _transform_function(self, mod, variable, context, left_out):
         graph = FunctionGraph(mod[variable])
         others = [_describe_average(pool, graph) for pool in graph.average_pools]
         target, fast_math = _read_target(), _has_fast_math(context)
@@ -98,7 +113,9 @@ class ReorderActivations:
             if not graph.function.same_as(mod[variable]):
                 graph = FunctionGraph(mod[variable])
             verdicts = [
-                _NO_SITE if number is None else _weigh(graph, pool, verdict, decider)
+                _NO_SITE
+                if number is None
+                else _weigh(graph, pool, verdict, decider, left_out.get(number))
                 for number, pool, verdict in zip(
                     numbers, graph.max_pools, decide(graph, rule, self.config, target, fast_math)
                 )
@@ -113,7 +130,7 @@ class ReorderActivations:
                 mod = _replace(mod, variable, after)
         if not graph.function.same_as(mod[variable]):
             graph = FunctionGraph(mod[variable])
-        sites = self._decide_bare(graph, numbers, sites, decider)
+        sites = self._decide_bare(graph, numbers, sites, decider, left_out)
         pools = zip(numbers, graph.max_pools)
         chosen = [pool for n, pool in pools if n is not None and _is_fused(sites[n])]
         after = fuse(graph, chosen)
@@ -121,7 +138,7 @@ class ReorderActivations:
             mod = _replace(mod, variable, after)
         return mod, sites + others
 
-    def _decide_bare(self, graph, numbers, sites, decider) -> list[Site]:
+    def _decide_bare(self, graph, numbers, sites, decider, left_out) -> list[Site]:
         """The sites, those included at which a pool stands right behind its convolution."""
         sites = list(sites)
         for number, pool in zip(numbers, graph.max_pools):
@@ -132,6 +149,10 @@ class ReorderActivations:
                 continue
             workload, decision = decided
             is_fused = decision.action is Action.FUSE
+            if is_fused and number in left_out:
+                left = {"refusal": None, "workload": workload, "decision": left_out[number]}
+                sites[number] = replace(sites[number], status=Status.KEPT, **left)
+                continue
             fused = Status.FUSED if self.config.write else Status.FUSABLE
             sites[number] = replace(
                 sites[number],
@@ -152,10 +173,6 @@ _STATUS = {
     Action.EXCHANGE: (Status.EXCHANGEABLE, Status.EXCHANGED),
     Action.FUSE: (Status.FUSABLE, Status.FUSED),
 }
-
-
-def _is_relay_graph(function) -> bool:
-    return isinstance(function, relay.Function) and not is_closed(function)
 
 
 def _replace(mod, variable, after) -> tvm.IRModule:
@@ -184,8 +201,8 @@ def _has_fast_math(context) -> bool:
     return context.opt_level >= 4 or "FastMath" in context.required_pass
 
 
-def _weigh(graph, pool, verdict: Verdict, decider: SiteDecider) -> Verdict:
-    """The verdict with the decision on what is exact."""
+def _weigh(graph, pool, verdict: Verdict, decider: SiteDecider, left_out) -> Verdict:
+    """The verdict with the decision on what is exact; `left_out` is that on a site not selected."""
     plan = verdict.outcome
     if not isinstance(plan, Plan):
         return verdict
@@ -195,7 +212,7 @@ def _weigh(graph, pool, verdict: Verdict, decider: SiteDecider) -> Verdict:
     if plan.wider and (is_free or is_better(found[plan.wider][1], found[plan][1])):
         plan = plan.wider
     workload, decision = found[plan]
-    return replace(verdict, outcome=plan, workload=workload, decision=decision)
+    return replace(verdict, outcome=plan, workload=workload, decision=left_out or decision)
 
 
 def _is_fused(site: Site) -> bool:
@@ -206,7 +223,7 @@ def _describe(pool, verdict: Verdict, rule: Rule, config: ReorderConfig) -> Site
     outcome = verdict.outcome
     if outcome is None:
         return None
-    site = Site(_own_name(pool), Status.REFUSED, verdict.window)
+    site = Site(op_name(pool), Status.REFUSED, verdict.window)
     if isinstance(outcome, Refusal):
         links = verdict.match.chain.links
         return replace(
@@ -229,7 +246,7 @@ def _describe(pool, verdict: Verdict, rule: Rule, config: ReorderConfig) -> Site
 def _describe_average(pool, graph) -> Site:
     refusal = Refusal(Reason.NOT_A_MAX_POOL, "the pool", op_name(pool), "a max pool")
     window = str(read_pool(pool, graph).window)
-    return Site(_own_name(pool), Status.REFUSED, window, refusal=refusal, is_max_pool=False)
+    return Site(op_name(pool), Status.REFUSED, window, refusal=refusal, is_max_pool=False)
 
 
 def _merge(site: Site | None, other: Site | None) -> Site:
@@ -237,24 +254,3 @@ def _merge(site: Site | None, other: Site | None) -> Site:
     if site is None or other is None:
         return site or other
     return site.merged_with(other)
-
-
-def _own_name(pool) -> str:
-    """The model's own name of a pool, as importers leave it in the span, or its operator."""
-    span = pool.span
-    first = span.spans[0] if isinstance(span, SequentialSpan) else span
-    source = "" if first is None else re.sub(r" ?tvm_reorder\..*", "", first.source_name.name)
-    parsed = source.startswith(("from_string", "GeneratedSource"))
-    return re.sub(r"^nn\.", "", op_name(pool)) if parsed or not source else source
-
-
-def _name_apart(sites: list[Site]) -> tuple[Site, ...]:
-    """Sites with distinct names: a name that occurs more than once is numbered."""
-    often = Counter(site.name for site in sites)
-    seen: Counter = Counter()
-    named = []
-    for site in sites:
-        seen[site.name] += 1
-        alone = often[site.name] == 1
-        named.append(site if alone else replace(site, name=f"{site.name}_{seen[site.name]}"))
-    return tuple(named)

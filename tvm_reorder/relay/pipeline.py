@@ -26,7 +26,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -40,11 +40,14 @@ from tvm.ir.transform import PassContext
 
 from ..core.config import ReorderConfig
 from ..core.report import Report
+from ..core.selection import UnknownSite
 from .floor_division import mend_floor_division
+from .names import PoolName, name_pools
 from .passes import ReorderActivations
 
 logger = logging.getLogger("tvm_reorder")
 _FIRST_PASS = "SimplifyInference"  # runs at every level, and nowhere else in the pipelines
+_PIPELINE = "sequential"  # the pipelines themselves; their first passes drop the source names
 _ANCHOR = "FlattenAtrousConv"
 _FALLBACK_ANCHOR = "FuseOps"
 
@@ -67,29 +70,47 @@ class Session(PassInstrument):
     def __init__(self, config: ReorderConfig, report: Report):
         super().__init__()
         self.report = report
-        self._reorder = ReorderActivations(config, report).as_pass()
         self._thread = threading.local()
+        self._reorder = ReorderActivations(config, report, source_names=self._names).as_pass()
 
     def run_before_pass(self, mod, info):
         """Run the pass on the module when its place in the pipeline has come."""
         if _session.get() is not self:
             return  # the block is over, or another one is open inside it
+        if info.name == _PIPELINE:
+            self._remember(mod)
         if info.name == _FIRST_PASS:
             self._thread.is_done = False
         is_late = info.name == _FALLBACK_ANCHOR and not getattr(self._thread, "is_done", True)
         if info.name != _ANCHOR and not is_late:
             return
         self._thread.is_done = True
+        self._thread.is_busy = True
         try:
             # A Sequential, because it is what heeds opt_level and disabled_pass.
             changed = tvm.transform.Sequential([self._reorder])(mod)
+        except UnknownSite:
+            raise  # the user's mistake: nothing is built then
         except Exception as error:  # whatever is wrong here, the user's build must go on
             logger.warning("the module is compiled as it is: the pass failed", exc_info=True)
             self.report.errors.append(error)
             return
+        finally:
+            self._thread.is_busy, self._thread.names = False, ()
         if not changed.same_as(mod):
             for variable, function in changed.functions.items():
                 mod.update_func(variable, function)
+
+    def _remember(self, mod) -> None:
+        """Keep the names that the pools have before the pipeline's passes drop them."""
+        if getattr(self._thread, "is_busy", False) or not isinstance(mod, tvm.IRModule):
+            return
+        names = name_pools(mod)
+        if any(name.own != name.build for name in names):
+            self._thread.names = names
+
+    def _names(self) -> Sequence[PoolName]:
+        return getattr(self._thread, "names", ())
 
 
 @contextmanager

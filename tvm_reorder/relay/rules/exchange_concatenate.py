@@ -43,7 +43,9 @@ class ExchangeConcatenate:
             return None
         if int(joined.attrs.axis) % len(scene.pool.shape) != scene.pool.channel_axis:
             return None
-        branches = [read_chain(graph, pool, field, scene) for field in joined.args[0].fields]
+        branches = [
+            read_chain(graph, pool, field, scene.over(field)) for field in joined.args[0].fields
+        ]
         common, differing = _common_steps([steps for _, steps in branches])
         first, steps = branches[0]
         links = [steps[k].link for k in range(common)]
@@ -57,6 +59,7 @@ class ExchangeConcatenate:
             links[0] = replace(links[0], shared=outer)
         chain = replace(
             first,
+            planes=scene.pool.planes,
             links=tuple(links),
             base_dtypes=first.base_dtypes[: common + 1],
             input_range=None,

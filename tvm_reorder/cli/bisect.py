@@ -1,0 +1,213 @@
+"""``tvm-reorder bisect``: where results differ, the sites that make them differ.
+
+Search
+    Let S be the touched sites and F those found so far.  As long as S without F differs from
+    stock, the shortest prefix of it (in order of execution) that differs ends in one more culprit;
+    halving finds that prefix.  In the end each found site is put back once: one that makes no
+    difference beside the others is dropped.  n sites with c culprits take about c log2(n) builds.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+from .errors import UsageError
+from .options import add_command, reorder_config, seed
+from .output import check_writable, console, note_idle_pass, progress, write_json
+
+
+def add_parser(subparsers) -> None:
+    """Add the command to the command line."""
+    parser = add_command(
+        subparsers,
+        "bisect",
+        run,
+        "Compare a model built with and without the pass and, where results differ, find the "
+        "smallest set of sites that makes them differ.",
+        """
+        tvm-reorder bisect model.onnx
+        tvm-reorder bisect model.onnx --target "llvm -mcpu=skylake-avx512" --decision exchange
+        tvm-reorder bisect model.onnx --inputs inputs.npz --json -
+        """,
+    )
+    parser.add_argument(
+        "--inputs", metavar="FILE.npz", help="the inputs, by name (default: random, see --seed)"
+    )
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="S", help="seed of the random inputs (default: 0)"
+    )
+
+
+def run(args) -> int:
+    """Bisect; the exit status is 1 if results differ."""
+    from .known import note_unusable_records
+    from .models import load_model
+    from .sites import check_sites
+    from .targets import open_device, read_target
+
+    check_writable(args.json, "--json")
+    target = read_target(args.target, must_run_here=True)
+    device = open_device(target)
+    note_unusable_records(args, target)
+    with progress(f"reading {args.model}"):
+        model = load_model(args.model, args.input_shapes, args.model_format)
+    check_sites(args, model)
+    trial = _Trial(model, target, device, args)
+    result = _bisect(trial, reorder_config(args), args)
+    note_idle_pass(trial.report, args.opt_level)
+    if args.json != "-":
+        _print(result)
+    write_json(result, args.json)
+    return 0 if result["equal"] else 1
+
+
+def find_culprits(sites: Sequence[str], differs: Callable[[Sequence[str]], bool]) -> list[str]:
+    """A smallest set of sites without which nothing differs.
+
+    Parameters
+    ----------
+    sites : sequence of str
+        In order of execution; touching all of them makes a difference.
+    differs : callable
+        Whether touching just these sites makes one.
+    """
+    found: list[str] = []
+    while differs(rest := [site for site in sites if site not in found]):
+        low, high = 0, len(rest)  # the first `low` sites are innocent, the first `high` are not
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if differs(rest[:middle]) else (middle, high)
+        found.append(rest[high - 1])
+    for site in list(found):
+        others = [each for each in found if each != site]
+        if others and not differs([each for each in sites if each not in others]):
+            found = others
+    return sorted(found, key=list(sites).index)
+
+
+class _Trial:
+    """Builds the model with some of its sites touched and compares it with stock."""
+
+    def __init__(self, model, target, device, args):
+        from .inputs import draw_inputs, read_inputs
+
+        self.report = None
+        self.builds = 0
+        self._model, self._target, self._device, self._args = model, target, device, args
+        given = args.inputs and read_inputs(args.inputs, model.inputs)
+        self._inputs = given or draw_inputs(model.inputs, args.seed)
+        with progress("building the stock model"):
+            self._stock = self._run(None)
+
+    def differences(self, config):
+        """How each output differs from stock; `report` says what was done."""
+        from .measure import compare_outputs
+
+        with progress(f"build {self.builds}"):
+            return [compare_outputs(*pair) for pair in zip(self._stock, self._run(config))]
+
+    def _run(self, config):
+        import tvm
+
+        from .measure import Runner
+
+        try:
+            library = self._build(config)
+        except tvm.TVMError as error:
+            from .errors import first_line
+
+            raise UsageError(
+                f"model {self._args.model!r} does not compile for {self._args.target!r}: "
+                f"{first_line(error)}"
+            ) from error
+        self.builds += 1
+        return Runner(library, self._inputs, self._device).outputs()
+
+    def _build(self, config):
+        import tvm
+        from tvm import relay
+
+        from ..relay.floor_division import mend_floor_division
+        from ..relay.pipeline import enabled
+
+        def build():
+            with tvm.transform.PassContext(opt_level=self._args.opt_level):
+                return relay.build(self._model.mod, self._target, params=self._model.params)
+
+        if config is None:
+            with mend_floor_division():
+                return build()
+        with enabled(config) as self.report:
+            return build()
+
+
+def _bisect(trial: _Trial, config, args) -> dict:
+    whole = trial.differences(config)
+    report = trial.report
+    equal = all(difference.equal for difference in whole)
+    touched = [site.name for site in report.exchanged]
+    culprits = []
+    if not equal and not touched:
+        raise UsageError("results differ though no site was touched: stock does not repeat itself")
+
+    def differs(sites: Sequence[str]) -> bool:
+        if not sites:
+            return False
+        skip = (*config.skip, *(name for name in touched if name not in sites))
+        return not all(d.equal for d in trial.differences(replace(config, skip=skip)))
+
+    if not equal:
+        culprits = find_culprits(touched, differs)
+    rules = {site.name: site.rule for site in report.sites}
+    return {
+        "model": args.model,
+        "target": args.target,
+        "equal": equal,
+        "touched": len(touched),
+        "builds": trial.builds,
+        "outputs": [asdict(difference) for difference in whole],
+        "culprits": [
+            {**site.as_dict(), "rule": rules[site.name]}
+            for site in report.sites
+            if site.name in culprits
+        ],
+        "avoid": _say_avoid(culprits, args) if culprits else None,
+    }
+
+
+def _say_avoid(culprits: list[str], args) -> str:
+    """The command line that leaves the culprits alone."""
+    given = [args.model, "--target", args.target, "-O", str(args.opt_level)]
+    given += ["--licence", args.licence, "--decision", args.decision]
+    given += ["--any-producer"] * args.any_producer
+    for option in ("records", "input_shapes", "model_format"):
+        value = getattr(args, option)
+        given += [] if value is None else [f"--{option.replace('_', '-')}", value]
+    for name in args.only:
+        given += ["--only", name]
+    for name in (*args.skip, *culprits):
+        given += ["--skip", name]
+    return f"tvm-reorder compile {shlex.join(given)} -o OUT.tar"
+
+
+def _print(result: dict) -> None:
+    out = console()
+    if result["equal"]:
+        out.print(f"all outputs equal; {result['touched']} sites touched")
+        return
+    for index, output in enumerate(result["outputs"]):
+        if not output["equal"]:
+            figures = [output["max_abs_diff"], output["max_ulp"]]
+            largest, ulp = ("not finite" if f is None else f"{f:g}" for f in figures)
+            out.print(f"output_{index} differs: largest difference {largest}, ulp {ulp}")
+    count, builds = len(result["culprits"]), result["builds"]
+    out.print(f"{count} of {result['touched']} touched sites responsible, {builds} builds:")
+    for site in result["culprits"]:
+        chain = " > ".join(site["chain"]) or "-"
+        out.print(f"  {site['name']}: {site['status']}, {chain}, {site['window']}", markup=False)
+        out.print(f"    rule {site['rule'] or '-'}; {site['explanation']}", soft_wrap=True)
+    out.print("to leave them as they are:", soft_wrap=True)
+    sys.stdout.write(f"  {result['avoid']}\n")

@@ -1,0 +1,32 @@
+"""Which operators give NaN for NaN as TVM compiles them.
+
+Compiled and run, every one, by ``tests/relay/test_nan.py`` on llvm/x86-64.  Absent on purpose:
+nn.relu, clip, sign, maximum and minimum (a NaN loses every comparison) and fast_erf, which clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tvm import relay
+
+from ..core.measured import MEASURED_TARGET
+from .operators import Scene
+from .sites import op_name
+
+KEEPS_NAN = frozenset(
+    [
+        *("copy", "ceil", "floor", "round", "trunc", "cast", "negative", "abs"),
+        *("add", "subtract", "multiply", "divide", "nn.bias_add"),
+        *("nn.leaky_relu", "nn.prelu"),
+        *("sigmoid", "tanh", "exp", "log", "log2", "log10", "sqrt", "rsqrt", "erf", "sinh", "cosh"),
+    ]
+)
+_LOST_BY_FAST_MATH = frozenset(["erf"])
+
+
+def do_keep_nan(calls: Iterable[relay.Call], scene: Scene) -> bool:
+    """True if each of the calls is known to give NaN for NaN."""
+    names = {op_name(call) for call in calls}
+    lost = _LOST_BY_FAST_MATH if scene.fast_math else frozenset()
+    return scene.target == MEASURED_TARGET and names <= KEEPS_NAN - lost
