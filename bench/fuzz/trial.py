@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from tvm import relay
 
 from tvm_reorder import ReorderConfig
 from tvm_reorder.cli.errors import first_line
@@ -31,8 +32,9 @@ class Outcome:
     Parameters
     ----------
     graphs : collections.Counter
-        Graphs by verdict: ``"equal"``, ``"equal, untouched"``, ``"open"`` (equal but for what the
-        licence leaves open), ``"invalid"`` (stock TVM does not build it), or one of `FAILURES`.
+        Graphs by verdict: ``"equal"``, ``"untouched"`` (the pass left it as it is: not built),
+        ``"open"`` (equal but for what the licence leaves open), ``"invalid"`` (stock TVM does not
+        build or run it), or one of `FAILURES`.
     sites : collections.Counter
         Max pools by status, the refused ones by reason.
     failures : list of dict
@@ -75,34 +77,66 @@ def examine(recipes: list[dict], say: Callable[[str], None] = lambda phase: None
 
 
 def _examine(graphs: list[tuple[dict, Graph]], say) -> Outcome:
-    mod = make_module([graph for _, graph in graphs])
-    how = graphs[0][0]
-    say("stock")
-    try:
-        stock = build(mod, how["opt_level"])
-        execute(stock, _draw_all(graphs, 0))  # 3-D pools with ceil_mode may build and not run
-    except Exception:
-        return _halve(graphs, say) or Outcome(Counter(invalid=1))
+    """Try graphs that TVM can type: the pass first, which tells what need not be built."""
+    how, outcome = graphs[0][0], Outcome()
     say("ours")
     try:
-        ours, report = build(mod, how["opt_level"], make_config(how))
+        _, report = build(
+            make_module([graph for _, graph in graphs]),
+            how["opt_level"],
+            make_config(how),
+            relay.optimize,
+        )
     except Exception as error:
-        return _halve(graphs, say) or _fail(how, "ours does not build", first_line(error))
+        return _halve(graphs, say) or _blame(graphs, "ours does not build", first_line(error), say)
     if report.errors:
         error = report.errors[-1]
         detail = f"{type(error).__name__}: {first_line(error)}"
-        return _halve(graphs, say) or _fail(how, "pass failed", detail)
-    say("run")
-    verdicts = _compare(graphs, stock, ours)
-    if len(graphs) > 1 and any(verdict in FAILURES for verdict, _ in verdicts):
-        return _halve(graphs, say)
-    outcome = Outcome()
+        return _halve(graphs, say) or _blame(graphs, "pass failed", detail, say)
     touched = _count_sites(outcome, graphs, report)
-    for (recipe, _), (verdict, detail), is_touched in zip(graphs, verdicts, touched):
-        outcome.graphs[verdict if is_touched or verdict != "equal" else "equal, untouched"] += 1
+    outcome.graphs["untouched"] += touched.count(False)
+    chosen = [each for each, is_touched in zip(graphs, touched) if is_touched]
+    if chosen:
+        outcome.add(_build_both(chosen, say))
+    return outcome
+
+
+def _build_both(graphs, say) -> Outcome:
+    """Build, run and compare; the sites have been counted."""
+    mod, how = make_module([graph for _, graph in graphs]), graphs[0][0]
+    say("stock")
+    try:
+        stock = build(mod, how["opt_level"])
+        execute(stock, _draw_all(graphs, 0))
+    except Exception:
+        return _halve(graphs, say, _build_both) or Outcome(Counter(invalid=1))
+    say("ours")
+    try:
+        ours, _ = build(mod, how["opt_level"], make_config(how))
+        verdicts = _compare(graphs, stock, ours)
+    except Exception as error:
+        return _halve(graphs, say, _build_both) or _fail(
+            how, "ours does not build", first_line(error)
+        )
+    if len(graphs) > 1 and any(verdict in FAILURES for verdict, _ in verdicts):
+        return _halve(graphs, say, _build_both)
+    outcome = Outcome()
+    for (recipe, _), (verdict, detail) in zip(graphs, verdicts):
+        outcome.graphs[verdict] += 1
         if verdict in FAILURES:
             outcome.failures.append({"recipe": recipe, "verdict": verdict, "detail": detail})
     return outcome
+
+
+def _blame(graphs, verdict: str, detail: str, say) -> Outcome:
+    """The failure of one graph, unless stock TVM does not build it either."""
+    ((how, graph),) = graphs
+    say("stock")
+    try:
+        build(make_module([graph]), how["opt_level"])
+    except Exception:
+        return Outcome(Counter(invalid=1))
+    return _fail(how, verdict, detail)
 
 
 def make_config(recipe: dict) -> ReorderConfig:
@@ -112,13 +146,13 @@ def make_config(recipe: dict) -> ReorderConfig:
     )
 
 
-def _halve(graphs, say) -> Outcome | None:
+def _halve(graphs, say, examine_half=_examine) -> Outcome | None:
     """One half after the other, down to each graph alone; None if there is but one."""
     if len(graphs) == 1:
         return None
     outcome, middle = Outcome(), len(graphs) // 2
     for half in (graphs[:middle], graphs[middle:]):
-        outcome.add(_examine(half, say))
+        outcome.add(examine_half(half, say))
     return outcome
 
 

@@ -1,0 +1,150 @@
+"""A run of the fuzzer: progress, summary, failures shrunk and saved, a log; and replaying."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tvm_reorder.cli.errors import UsageError
+from tvm_reorder.cli.output import check_writable, written_beside
+
+from ..machine import describe_machine
+from .recipe import GROUP, draw_recipe
+from .shrink import shrink
+from .trial import FAILURES, Outcome, examine
+from .workers import examine_all
+
+_FIELDS = {"seed", "index", "decision", "licence", "opt_level", "layout", "dtype", "size"}
+_FIELDS |= {"producer", "stages", "after", "values"}
+_MOST_SHRUNK = 20  # one cause makes many failures
+
+
+def run(args: Namespace, stream: TextIO) -> int:
+    """Fuzz; the exit status is 1 if something failed.
+
+    Parameters
+    ----------
+    args : Namespace
+        As parsed.
+    stream : TextIO
+        For the progress.
+    """
+    check_writable(args.log, "--log")
+    if args.failures.exists() and not args.failures.is_dir():
+        raise UsageError(f"--failures {args.failures} is a file but must be a folder")
+    begun, outcome = time.perf_counter(), Outcome()
+    jobs = min(args.jobs, -(-args.graphs // GROUP))
+    console = Console(file=stream)
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=args.graphs)
+        for each in examine_all(_deal_groups(args.seed, args.graphs), jobs):
+            outcome.add(each)
+            bar.update(task, completed=outcome.graphs.total(), description=_say_short(outcome))
+    seconds = time.perf_counter() - begun
+    files = _save_failures(outcome, args.failures)
+    print(summarise(outcome, seconds))
+    for failure, file in zip(outcome.failures, files):
+        print(f"{failure['verdict']}: {failure['detail']}\n  {file}")
+    _write_log(args, outcome, seconds, [str(file) for file in files])
+    return 1 if outcome.failures else 0
+
+
+def summarise(outcome: Outcome, seconds: float) -> str:
+    """What was exercised, in a few lines."""
+    graphs = outcome.graphs.total()
+    lines = [f"{graphs} graphs in {seconds:.0f} s, {graphs / seconds:.1f} graphs/s"]
+    for verdict, count in outcome.graphs.most_common():
+        lines.append(f"  {count:6} {verdict}")
+    lines.append(f"{outcome.sites.total()} max pools")
+    lines += [f"  {count:6} {status}" for status, count in outcome.sites.most_common()]
+    failed = sum(outcome.graphs[verdict] for verdict in FAILURES)
+    lines.append(f"{failed} failures" if failed else "no difference")
+    return "\n".join(lines)
+
+
+def replay(path: Path) -> int:
+    """Try a saved graph again; the exit status is 1 if it still fails.
+
+    Raises
+    ------
+    UsageError
+        If the file is not one that `run` saved.
+    """
+    outcome = examine([_read_recipe(path)])
+    for failure in outcome.failures:
+        print(f"{failure['verdict']}: {failure['detail']}")
+    if not outcome.failures:
+        print(f"no difference ({', '.join(outcome.graphs)})")
+    return 1 if outcome.failures else 0
+
+
+def _read_recipe(path: Path) -> dict:
+    required = "a file that scripts.fuzz saved"
+    try:
+        document = json.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"--replay {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"--replay {path} is no JSON ({error}) but must be {required}") from error
+    recipe = document.get("shrunk") if isinstance(document, dict) else None
+    missing = _FIELDS - set(recipe) if isinstance(recipe, dict) else {"shrunk"}
+    if missing:
+        raise UsageError(f"--replay {path} lacks {min(missing)!r} but must be {required}")
+    return recipe
+
+
+def _deal_groups(seed: int, graphs: int) -> Iterator[list[dict]]:
+    for first in range(0, graphs, GROUP):
+        yield [draw_recipe(seed, k) for k in range(first, min(first + GROUP, graphs))]
+
+
+def _say_short(outcome: Outcome) -> str:
+    sites = outcome.sites
+    return (
+        f"{outcome.graphs.total()} graphs, {sites['exchanged']} exchanged, {sites['fused']} fused, "
+        f"{len(outcome.failures)} failed"
+    )
+
+
+def _save_failures(outcome: Outcome, folder: Path) -> list[Path]:
+    """A file for each failure, the first ones shrunk; in processes of their own, for a crash."""
+    files = []
+    for number, failure in enumerate(outcome.failures):
+        recipe, verdict = failure["recipe"], failure["verdict"]
+        shrunk = recipe
+        if number < _MOST_SHRUNK and verdict != "ours crashes":
+            shrunk = shrink(recipe, lambda each, v=verdict: examine([each]).graphs[v] > 0)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"seed{recipe['seed']}_graph{recipe['index']}.json"
+        document = {**failure, "shrunk": shrunk, "machine": describe_machine()}
+        _write(file, document)
+        files.append(file)
+    return files
+
+
+def _write_log(args, outcome: Outcome, seconds: float, files: list[str]) -> None:
+    if args.log is None:
+        return
+    document = {
+        "seed": args.seed,
+        "jobs": args.jobs,
+        "seconds": round(seconds, 1),
+        "graphs": dict(outcome.graphs.most_common()),
+        "sites": dict(outcome.sites.most_common()),
+        "failures": files,
+        "machine": describe_machine(),
+    }
+    _write(Path(args.log), document)
+
+
+def _write(path: Path, document: dict) -> None:
+    with written_beside(str(path)) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
