@@ -85,6 +85,28 @@ ROWS = {
         "operations": Both({"layer": TEXT, "before": COUNT, "after": COUNT}, _ONE_NAME),
         "gradients": {"network": TEXT, "forward_equal": FLAG, "gradients_equal": FLAG},
     },
+    "world": {
+        "rows": _PLACE
+        | {
+            "wanted": TEXT,
+            "licence": TEXT,
+            "equal": FLAG,
+            "bit_equal": FLAG,
+            "difference": Maybe(NUMBER),
+            "kernels": {"stock": COUNT, "ours": COUNT},
+            "decisions": Each(TEXT),
+            "time_ms": Rounds(("stock", "ours")),
+        }
+    },
+    "directions": {
+        "rows": {
+            "function": TEXT,
+            "direction": TEXT,
+            "certificate": TEXT,
+            "licence": TEXT,
+            "decision": TEXT,
+        }
+    },
     "tuned": {
         "rows": _PLACE
         | {

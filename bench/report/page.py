@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ..machine import name_machine
-from . import costs, decisions, paper, peers, speedups, tuned
+from . import costs, decisions, directions, paper, peers, speedups, tuned, world
 from .load import Document
 from .section import Documents, Part, Section, Table, say_commit
 from .style import GREY
@@ -20,7 +20,9 @@ _MAKERS = (
     paper.make_section,
     tuned.make_section,
     peers.make_section,
+    world.make_section,
     decisions.make_section,
+    directions.make_section,
     costs.make_activations,
     costs.make_pass_time,
 )

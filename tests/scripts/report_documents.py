@@ -213,7 +213,24 @@ def pass_time() -> dict:
     return document("bench.bench_pass_time", rows=[row])
 
 
+def world() -> dict:
+    row = {
+        **{"network": "silu", "batch": 1, "threads": 2, "wanted": "auto", "licence": "ulp:2"},
+        **{"equal": True, "bit_equal": True, "difference": 0.0, "commit": "66b4c13"},
+        "kernels": {"stock": 5, "ours": 7},
+        "decisions": ["exchange by model, expected 1.18x"],
+        "time_ms": {"stock": samples(4.8), "ours": samples(4.6, 1)},
+    }
+    stray = {"network": "gelu", "equal": False, "bit_equal": False, "difference": 2.4e-7}
+    return document("bench.world", rows=[row, {**row, **stray, "licence": "ulp:any"}])
+
+
+def directions() -> dict:
+    row = {"function": "silu", "direction": "valley", "certificate": "2 ulp", "licence": "ulp:2"}
+    return document("bench.directions", rows=[{**row, "decision": "exchange by model"}])
+
+
 def all_documents() -> dict[str, dict]:
     """One document of each kind, by stem."""
-    makers = (models, paper, tuned, peers, sites, activations, pass_time)
+    makers = (models, paper, tuned, peers, world, sites, directions, activations, pass_time)
     return {maker.__name__: maker() for maker in makers}

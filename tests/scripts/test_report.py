@@ -11,7 +11,10 @@ from scripts.report import COMMITTED, main
 from .report_documents import CUDA, all_documents, layer_row, model_row, samples
 from .report_pages import Structure, cells, make_report, some, write
 
-SECTIONS = ("models", "paper", "tuned", "peers", "sites", "activations", "pass_time")
+SECTIONS = (
+    *("models", "paper", "tuned", "peers", "world", "sites", "directions"),
+    *("activations", "pass_time"),
+)
 
 
 @pytest.fixture
@@ -34,10 +37,12 @@ def test_every_section_is_there_with_charts(whole_page):
     assert places == sorted(places)
     for start, end in zip(places, [*places[1:], len(whole_page)]):
         section = whole_page[start:end]
-        assert section.count("<svg") >= 1
+        assert section.count("<svg") >= 1 or 'id="directions"' in section
         assert section.count("<table") >= 1
-    # Layers of three networks, the batch sweep and the totals; one each of the others.
-    assert whole_page.count("<svg") == 5 + 6
+    # Layers of three networks, the batch sweep and the totals; one each of the others, but for
+    # the table of functions.
+    assert whole_page.count("<svg") == 5 + 7
+    assert "differ by 2.4e-07" in whole_page and "<td>ulp:any</td>" in whole_page
 
 
 def test_the_page_is_well_formed_and_stands_alone(whole_page):
