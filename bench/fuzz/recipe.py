@@ -23,21 +23,22 @@ LAYOUTS = {
 JOINS = ("chain", "shared", "output", "residual", "concat", "concat_same", "two_pools")
 VALUES = ("normal", "ties", "special", "huge", "subnormal", "lowest")
 _LICENCES = ("equal", "equal", "equal", "strict", "nan", "ulp:16", "strict+nan")
-_DECISIONS = ("exchange", "exchange", "fuse", "auto", "keep")
-_OPT_LEVELS = (1, 2, 3, 3, 3, 4, 0)
+_DECISIONS = ("exchange", "fuse", "auto", "keep")
+_OPT_LEVELS = (0, 1, 1, 2, 2, 3, 3, 3, 3, 3, 4, 4)
 
 
 def draw_recipe(seed: int, index: int) -> dict:
     """Graph `index` of a seed."""
     together = Random(f"group {seed} {index // GROUP}")
+    # Convolutions take long to compile, and are there to be fused, which opt_level 3 is for.
+    has_producer = together.random() < 0.07
     licence = together.choice(_LICENCES)
     how = {
-        "decision": together.choices(_DECISIONS, (6, 6, 6, 1, 1))[0],
+        "decision": together.choices(_DECISIONS, (1, 9, 1, 1) if has_producer else (9, 3, 1, 1))[0],
         "licence": licence,
-        "opt_level": together.choice(_OPT_LEVELS),
+        "opt_level": together.choice((3, 3, 4, 2) if has_producer else _OPT_LEVELS),
     }
     random = Random(f"graph {seed} {index}")
-    has_producer = together.random() < 0.08  # convolutions take long to compile: keep them together
     return {"seed": seed, "index": index, **how, **_draw_graph(random, has_producer, licence)}
 
 

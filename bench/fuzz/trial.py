@@ -94,7 +94,7 @@ def _examine(graphs: list[tuple[dict, Graph]], say) -> Outcome:
         detail = f"{type(error).__name__}: {first_line(error)}"
         return _halve(graphs, say) or _blame(graphs, "pass failed", detail, say)
     touched = _count_sites(outcome, graphs, report)
-    outcome.graphs["untouched"] += touched.count(False)
+    outcome.graphs.update("untouched" for is_touched in touched if not is_touched)
     chosen = [each for each, is_touched in zip(graphs, touched) if is_touched]
     if chosen:
         outcome.add(_build_both(chosen, say))

@@ -1,4 +1,4 @@
-"""One process a core, each with one thread of TVM; a compiler that dies takes only its own along."""
+"""One process a core, each with one thread of TVM; a compiler that dies takes only one along."""
 
 from __future__ import annotations
 
