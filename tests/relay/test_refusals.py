@@ -138,6 +138,10 @@ CASES = {
         Reason.DECREASES_AS_COMPUTED,
         lambda: conv_net(lambda x: x / (relay.const(1.0) + relay.abs(x))),
     ),
+    "double to half": (
+        Reason.UNPROVEN,
+        lambda: conv_net(lambda x: x.astype("float64").astype("float16")),
+    ),
     "unmeasured function": (Reason.UNPROVEN, lambda: conv_net(relay.asin)),
     "no saving": (
         Reason.NO_SAVING,

@@ -202,7 +202,10 @@ def _read_cast(call, scene):
         )
     # For integers the interval check needs unbounded values; float casts are correctly rounded.
     convert = truncate if target.startswith(("int", "uint")) else _float_cast(target)
-    return Reading(MonotoneMap(f"cast to {target}", _RISING, 0, convert))
+    # TVM 0.19 calls __truncdfhf2 for this one and takes its result from the wrong register: what it
+    # gives is no rounding of its argument (found by fuzzing).
+    worst = None if (source, target) == ("float64", "float16") else 0
+    return Reading(MonotoneMap(f"cast to {target}", _RISING, worst, convert))
 
 
 def _read_fixed_point(call, scene):
