@@ -15,11 +15,12 @@ from ..certify.expressions import ScalarFunction
 from ..core.config import ReorderConfig
 from .activations import ACTIVATIONS
 from .certified import read_function
-from .chains import Step, read_steps
+from .chains import read_steps
 from .facts import read_pool
 from .operators import Scene
 from .pipeline import reorder
 from .sites import FunctionGraph, is_closed, op_name
+from .steps import Step
 
 _ANY_TARGET = "llvm"
 

@@ -16,13 +16,13 @@ from ..core.measured import MEASURED_TARGET
 from ..core.records import describe_problems, read_records
 from ..core.refusal import Refusal
 from ..core.workload import SiteWorkload
-from .chains import count_uses
 from .circumstances import read_circumstances
 from .facts import PoolFacts, read_convolution, read_fused_attributes, read_pool, read_shape
 from .fusion import find_general_obstacle, find_obstacle
 from .op.conv2d_max_pool2d import FusedAttributes, make_model, read_tuned_times
 from .rules import Match
 from .sites import FunctionGraph, op_name
+from .steps import count_uses
 
 logger = logging.getLogger("tvm_reorder")
 # Inside a build CanonicalizeOps has been here before us; a workload is the same either way.

@@ -1,7 +1,7 @@
 """Patterns of the pass, as TVM writes patterns; no logic.
 
 The composites here have names that people know; any other is called by its operators (ELU, SELU,
-softplus, hard sigmoid, ...).  The names decide nothing, see ``chains.py``.
+softplus, hard sigmoid, ...).  The names decide nothing, see ``composites.py``.
 """
 
 from __future__ import annotations

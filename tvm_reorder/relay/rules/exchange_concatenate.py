@@ -23,9 +23,10 @@ from tvm import relay
 
 from ...core.checks import check_exchange
 from ...core.refusal import Reason, Refusal
-from ..chains import is_uniform, read_chain
+from ..chains import read_chain
 from ..facts import read_dtype
 from ..sites import op_name
+from ..steps import is_uniform
 from .ends import exchange_at_ends
 from .rule import Match, find_roots, mark_span, rebuild_steps
 

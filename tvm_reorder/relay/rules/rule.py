@@ -12,11 +12,11 @@ from tvm.ir import SequentialSpan, SourceName, Span
 from ...core.checks import Chain, Plan
 from ...core.config import ReorderConfig
 from ...core.refusal import Refusal
-from ..chains import Step
 from ..facts import PoolFacts, lowest_constant, read_dtype
 from ..operators import Scene
 from ..reductions import rebuild_pool_call
 from ..sites import FunctionGraph
+from ..steps import Step
 
 
 @dataclass(frozen=True)
