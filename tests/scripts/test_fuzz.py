@@ -41,11 +41,12 @@ def fuzz(*options, cwd) -> subprocess.CompletedProcess:
 
 
 def test_200_graphs_without_a_difference(tmp_path):
-    done = fuzz("--graphs", 200, "--seed", 5, "--jobs", 2, "--log", "log.json", cwd=tmp_path)
+    """Of a seed without convolutions, which take long to compile."""
+    done = fuzz("--graphs", 200, "--seed", 165, "--jobs", 2, "--log", "log.json", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     log = json.loads((tmp_path / "log.json").read_text())
     assert sum(log["graphs"].values()) == 200 and log["failures"] == []
-    assert log["graphs"]["equal"] > 60 and log["graphs"].get("invalid", 0) < 10
+    assert log["graphs"]["equal"] > 50 and log["graphs"].get("invalid", 0) < 10
     assert log["sites"]["exchanged"] > 40 and len(log["sites"]) > 10
     assert "no difference" in done.stdout and "graphs/s" in done.stdout
     assert log["machine"]["processor"] and not (tmp_path / "fuzz-failures").exists()
@@ -126,7 +127,7 @@ def test_a_pass_that_fails_is_a_failure(monkeypatch):
 def test_what_a_licence_leaves_open_is_no_difference():
     forgets = recipe(["sqrt"], values=["special"], size=[8, 8])
     outcome = examine([{**forgets, "index": k} for k in range(8)])
-    assert set(outcome.graphs) == {"equal", "open"}
+    assert outcome.graphs == {"open": 8}
 
 
 def test_a_compiler_that_dies_takes_one_graph_along(monkeypatch):
