@@ -13,6 +13,7 @@ import os
 import sys
 
 os.environ["TVM_NUM_THREADS"] = "1"  # a process a core; TVM reads it when it is imported
+os.environ["TVM_BIND_THREADS"] = "0"  # or it binds each of them to the first core
 os.environ.setdefault("TOPHUB_LOCATION", "NONE")
 
 from bench.fuzz.options import make_parser  # noqa: E402

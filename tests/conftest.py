@@ -11,6 +11,8 @@ from hypothesis import settings
 
 os.environ.setdefault("TOPHUB_LOCATION", "NONE")
 os.environ.setdefault("TVM_NUM_THREADS", "2")
+# TVM binds threads to the first cores, in every process alike: pytest's workers would share one.
+os.environ.setdefault("TVM_BIND_THREADS", "0")
 
 # A folder that is not there: what a user certified must not decide a test.
 os.environ["TVM_REORDER_CERTIFICATES"] = f"{tempfile.gettempdir()}/tvm_reorder_tests/{os.getpid()}"
