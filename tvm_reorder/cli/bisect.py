@@ -196,7 +196,8 @@ def _say_avoid(culprits: list[str], args) -> str:
 def _print(result: dict) -> None:
     out = console()
     if result["equal"]:
-        out.print(f"all outputs equal; {result['touched']} sites touched")
+        noun = "site" if result["touched"] == 1 else "sites"
+        out.print(f"all outputs equal; {result['touched']} {noun} touched")
         return
     for index, output in enumerate(result["outputs"]):
         if not output["equal"]:
