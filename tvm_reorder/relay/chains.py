@@ -36,6 +36,7 @@ from .sites import FunctionGraph, op_name
 
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
 _LARGEST_COMPOSITE = 16
+_KEEP_PRODUCTS = frozenset(["negative", "copy"])  # an FMA takes either sign
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
 
@@ -109,7 +110,7 @@ def read_chain(
         input_range=read_integer_bound(base) if dtypes[-1].startswith(("int", "uint")) else None,
         stop=stop,
         producer=(stop or producer) if producer else None,
-        meets_addition=op_name(top) == "multiply" and graph.feeds_addition(pool),
+        meets_addition=_is_product(top) and graph.feeds_addition(pool),
     )
     return chain, steps
 
@@ -178,10 +179,19 @@ def _is_split_addition(call: relay.Call, source: relay.Expr) -> bool:
     """
     return (
         op_name(call) in ADDITIONS
-        and op_name(source) == "multiply"
+        and _is_product(source)
         and read_dtype(source).startswith(("float", "bfloat"))
         and any(argument.same_as(source) for argument in call.args)
     )
+
+
+def _is_product(expr: relay.Expr) -> bool:
+    """True for a product, maybe with its sign changed; TVM multiplies by 1/c to divide by c."""
+    while op_name(expr) in _KEEP_PRODUCTS:
+        expr = expr.args[0]
+    if op_name(expr) == "divide":
+        return all(extent == 1 for extent in read_shape(expr.args[1].checked_type))
+    return op_name(expr) == "multiply"
 
 
 def _is_elementwise(op: Op) -> bool:
