@@ -27,7 +27,7 @@ _MOST_SHRUNK = 20  # one cause makes many failures
 
 
 def run(args: Namespace, stream: TextIO) -> int:
-    """Fuzz; the exit status is 1 if something failed.
+    """Fuzz; the exit status is 1 if something failed, 130 after Ctrl-C.
 
     Parameters
     ----------
@@ -39,21 +39,26 @@ def run(args: Namespace, stream: TextIO) -> int:
     check_writable(args.log, "--log")
     if args.failures.exists() and not args.failures.is_dir():
         raise UsageError(f"--failures {args.failures} is a file but must be a folder")
-    begun, outcome = time.perf_counter(), Outcome()
+    begun, outcome, is_interrupted = time.perf_counter(), Outcome(), False
     jobs = min(args.jobs, -(-args.graphs // GROUP))
     console = Console(file=stream)
     columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=args.graphs)
-        for each in examine_all(_deal_groups(args.seed, args.graphs), jobs):
-            outcome.add(each)
-            bar.update(task, completed=outcome.graphs.total(), description=_say_short(outcome))
+        try:
+            for each in examine_all(_deal_groups(args.seed, args.graphs), jobs):
+                outcome.add(each)
+                bar.update(task, completed=outcome.graphs.total(), description=_say_short(outcome))
+        except KeyboardInterrupt:
+            is_interrupted = True  # what is done is summarised and saved all the same
     seconds = time.perf_counter() - begun
     files = _save_failures(outcome, args.failures)
     print(summarise(outcome, seconds))
     for failure, file in zip(outcome.failures, files):
         print(f"{failure['verdict']}: {failure['detail']}\n  {file}")
     _write_log(args, outcome, seconds, [str(file) for file in files])
+    if is_interrupted:
+        return 130
     return 1 if outcome.failures else 0
 
 

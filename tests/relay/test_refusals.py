@@ -93,6 +93,22 @@ def new_multiply_add():
     return module(pooled + relay.var("r", shape=(1, 4, 4, 4)))
 
 
+def split_divide_add():
+    """Found by scripts/fuzz.py: TVM multiplies by 1/6, and LLVM makes an FMA of that."""
+    quotient = conv2d(image()) / relay.const(-6.0)
+    return module(relay.Tuple([max_pool(quotient + relay.const(0.1)), relay.exp(quotient)]))
+
+
+def new_divide_add():
+    pooled = max_pool(relay.tanh(conv2d(image())) / relay.const(6.0))
+    return module(pooled + relay.var("r", shape=(1, 4, 4, 4)))
+
+
+def new_copied_multiply_add():
+    scaled = relay.copy(relay.tanh(conv2d(image())) * relay.const(0.3))
+    return module(max_pool(scaled) + relay.var("r", shape=(1, 4, 4, 4)))
+
+
 def leaky():
     return conv_net(lambda x: relay.nn.leaky_relu(x, 0.1))
 
@@ -130,6 +146,9 @@ CASES = {
     ),
     "product that stays below a sum": (Reason.CONTRACTION, split_multiply_add),
     "product that comes before a sum": (Reason.CONTRACTION, new_multiply_add),
+    "quotient that stays below a sum": (Reason.CONTRACTION, split_divide_add),
+    "quotient that comes before a sum": (Reason.CONTRACTION, new_divide_add),
+    "copied product before a sum": (Reason.CONTRACTION, new_copied_multiply_add),
     "infinite bias": (
         Reason.NON_FINITE_CONSTANT,
         lambda: conv_net(lambda x: x + channels_first([0, 0, np.inf, 0])),

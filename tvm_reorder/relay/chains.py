@@ -39,6 +39,7 @@ from .steps import (
     find_shared_scalar,
     find_sharing,
     has_windows_of,
+    is_product,
     is_split_addition,
     is_uniform,
 )
@@ -94,7 +95,7 @@ def read_chain(
         input_range=read_integer_bound(base) if dtypes[-1].startswith(("int", "uint")) else None,
         stop=stop,
         producer=(stop or producer) if producer else None,
-        meets_addition=op_name(read_moves(top)[1]) == "multiply" and graph.feeds_addition(pool),
+        meets_addition=is_product(top) and graph.feeds_addition(pool),
         filters=_count_filters(graph, base, steps, scene),
         pad_value=scene.pool.pad_value,
     )
@@ -172,7 +173,7 @@ def _read_moved_step(graph, top, scene, wanted, nearer) -> Step | Refusal | None
     if not is_uniform(step, len(read_shape(top.checked_type))):
         return varies(f"an operand of {step.link.map.name} above {op_name(top)}")
     below = op_name(nearer[-1].root) if nearer else ""
-    if op_name(value) == "multiply" and below in ADDITIONS:
+    if is_product(value) and below in ADDITIONS:
         return contraction(f"{below} below {op_name(top)}")
     shared = find_sharing(graph, top, wanted)
     for move in moves[1:]:

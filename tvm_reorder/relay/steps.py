@@ -17,6 +17,7 @@ from .operators import Scene
 from .patterns import ADDITIONS
 from .sites import FunctionGraph, op_name
 
+_KEEP_PRODUCTS = frozenset(["negative", "copy"])  # an FMA takes either sign
 _DEPEND_ON_SCALARS = frozenset(["divide", "power"])
 
 
@@ -92,10 +93,23 @@ def is_split_addition(call: relay.Call, source: relay.Expr) -> bool:
     """
     return (
         op_name(call) in ADDITIONS
-        and op_name(read_moves(source)[1]) == "multiply"
+        and is_product(source)
         and read_dtype(source).startswith(("float", "bfloat"))
         and any(argument.same_as(source) for argument in call.args)
     )
+
+
+def is_product(expr: relay.Expr) -> bool:
+    """True for a product, maybe moved or with its sign changed.
+
+    TVM multiplies by 1 / c to divide by c.
+    """
+    expr = read_moves(expr)[1]
+    while op_name(expr) in _KEEP_PRODUCTS:
+        expr = read_moves(expr.args[0])[1]
+    if op_name(expr) == "divide":
+        return all(extent == 1 for extent in read_shape(expr.args[1].checked_type))
+    return op_name(expr) == "multiply"
 
 
 def find_sharing(graph: FunctionGraph, value: relay.Expr, wanted: int) -> Refusal | None:
