@@ -42,6 +42,7 @@ from .steps import (
     is_product,
     is_split_addition,
     is_uniform,
+    mark_splits,
 )
 
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
@@ -82,6 +83,7 @@ def read_chain(
 ) -> tuple[Chain, list[Step]]:
     """The chain above a pool, from `top` upwards, as facts, with the steps it was read from."""
     steps, base, stop = read_steps(graph, top, scene)
+    steps = mark_splits(steps)
     is_moved = any(step.moves for step in steps)
     producer = find_missing_producer(graph, _skip_steps(base) if is_moved else base, scene)
     if not steps and stop is None:

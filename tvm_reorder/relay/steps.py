@@ -17,7 +17,7 @@ from .operators import Scene
 from .patterns import ADDITIONS
 from .sites import FunctionGraph, op_name
 
-_KEEP_PRODUCTS = frozenset(["negative", "copy"])  # an FMA takes either sign
+_PASS_PRODUCTS = frozenset(["negative", "copy", "cast"])  # an FMA takes either sign
 _DEPEND_ON_SCALARS = frozenset(["divide", "power"])
 
 
@@ -94,22 +94,43 @@ def is_split_addition(call: relay.Call, source: relay.Expr) -> bool:
     return (
         op_name(call) in ADDITIONS
         and is_product(source)
-        and read_dtype(source).startswith(("float", "bfloat"))
         and any(argument.same_as(source) for argument in call.args)
     )
 
 
 def is_product(expr: relay.Expr) -> bool:
-    """True for a product, maybe moved or with its sign changed.
+    """True for a float product, seen through moves and what LLVM sees through.
 
-    TVM multiplies by 1 / c to divide by c.
+    TVM multiplies by 1 / c to divide by a number c.
     """
     expr = read_moves(expr)[1]
-    while op_name(expr) in _KEEP_PRODUCTS:
+    while passes_products(expr):
         expr = read_moves(expr.args[0])[1]
+    if not (read_dtype(expr) or "").startswith(("float", "bfloat")):
+        return False
     if op_name(expr) == "divide":
         return all(extent == 1 for extent in read_shape(expr.args[1].checked_type))
     return op_name(expr) == "multiply"
+
+
+def passes_products(expr: relay.Expr) -> bool:
+    """True for steps that LLVM drops, or makes a sign of, between a product and a sum."""
+    if op_name(expr) == "nn.leaky_relu":
+        return abs(float(expr.attrs.alpha)) == 1
+    return op_name(expr) in _PASS_PRODUCTS
+
+
+def mark_splits(steps: list[Step]) -> list[Step]:
+    """Steps that stand between a product and a sum split the two as the sum itself does."""
+    marked, is_added = [], False
+    for step in steps:
+        value = read_moves(step.root)[1]
+        passes = passes_products(value)
+        is_added = op_name(value) in ADDITIONS or (is_added and passes)
+        if is_added and passes and is_product(step.source):
+            step = replace(step, link=replace(step.link, is_split_addition=True))
+        marked.append(step)
+    return marked
 
 
 def find_sharing(graph: FunctionGraph, value: relay.Expr, wanted: int) -> Refusal | None:
