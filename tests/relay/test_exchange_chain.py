@@ -408,3 +408,32 @@ def test_pools_inside_claimed_functions_are_left_alone():
     exchanged, report = tvm_reorder.reorder(mod, decision="exchange")
     assert not report.sites
     assert "nn.relu" in str(exchanged).split("nn.max_pool2d")[0]
+
+
+PASSING = {
+    "divide": (lambda x: x / relay.const(-6.0), lambda x: x),
+    "negative": (lambda x: x * relay.const(-0.3), relay.negative),
+    "copy": (lambda x: x * relay.const(-0.3), relay.copy),
+    "cast": (lambda x: x * relay.const(-0.3), lambda x: x.astype("float64").astype("float32")),
+    "leaky": (lambda x: x * relay.const(-0.3), lambda x: relay.nn.leaky_relu(x, 1.0)),
+    "turned": (lambda x: x * relay.const(0.3), lambda x: relay.nn.leaky_relu(x, -1.0)),
+}
+
+
+@pytest.mark.parametrize("between", PASSING)
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_a_product_is_seen_through_what_llvm_sees_through(between, is_behind):
+    """A product that stays and a sum that would move, or a product moving to a sum: equal results.
+
+    Found by scripts/fuzz.py: a division, which TVM makes a product, and a leaky ReLU of slope -1.
+    """
+    product, step = PASSING[between]
+    x = relay.var("x", shape=(1, 16, 16, 16))
+    bias = constant(np.linspace(-1, 1, 16).reshape(1, 16, 1, 1))
+    if is_behind:
+        mod = module(max_pool(step(product(x))) + bias)
+    else:
+        mod = module(max_pool(step(product(x)) + bias))
+    for seed in range(3):
+        data = np.random.default_rng(seed).normal(size=(1, 16, 16, 16)).astype("float32")
+        assert_same_results(mod, {"x": data}, any_producer=True)

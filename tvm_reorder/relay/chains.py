@@ -8,6 +8,7 @@ pattern names it.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,7 +37,7 @@ from .sites import FunctionGraph, op_name
 
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
 _LARGEST_COMPOSITE = 16
-_KEEP_PRODUCTS = frozenset(["negative", "copy"])  # an FMA takes either sign
+_PASS_PRODUCTS = frozenset(["negative", "copy", "cast"])  # an FMA takes either sign
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
 
@@ -98,6 +99,7 @@ def read_chain(
 ) -> tuple[Chain, list[Step]]:
     """The chain above a pool, from `top` upwards, as facts, with the steps it was read from."""
     steps, base, stop = read_steps(graph, top, scene)
+    steps = _mark_splits(steps)
     producer = find_missing_producer(graph, base, scene)
     if not steps and stop is None:
         stop = Refusal(Reason.NO_ACTIVATION, "what the pool reads", op_name(base), "an activation")
@@ -180,18 +182,43 @@ def _is_split_addition(call: relay.Call, source: relay.Expr) -> bool:
     return (
         op_name(call) in ADDITIONS
         and _is_product(source)
-        and read_dtype(source).startswith(("float", "bfloat"))
         and any(argument.same_as(source) for argument in call.args)
     )
 
 
 def _is_product(expr: relay.Expr) -> bool:
-    """True for a product, maybe with its sign changed; TVM multiplies by 1/c to divide by c."""
-    while op_name(expr) in _KEEP_PRODUCTS:
+    """True for a float product, seen through what LLVM sees through.
+
+    TVM multiplies by 1/c to divide by a number c.
+    """
+    while _passes_products(expr):
         expr = expr.args[0]
+    if not (read_dtype(expr) or "").startswith(("float", "bfloat")):
+        return False
     if op_name(expr) == "divide":
         return all(extent == 1 for extent in read_shape(expr.args[1].checked_type))
     return op_name(expr) == "multiply"
+
+
+def _passes_products(expr: relay.Expr) -> bool:
+    """True for steps that LLVM drops, or makes a sign of, between a product and a sum."""
+    if op_name(expr) == "nn.leaky_relu":
+        return abs(float(expr.attrs.alpha)) == 1
+    return op_name(expr) in _PASS_PRODUCTS
+
+
+def _mark_splits(steps: list[Step]) -> list[Step]:
+    """Steps that stand between a product and a sum split the two as the sum itself does."""
+    marked, is_added = [], False
+    for step in steps:
+        passes = _passes_products(step.root)
+        is_added = op_name(step.root) in ADDITIONS or (is_added and passes)
+        if is_added and passes and _is_product(step.source):
+            step = dataclasses.replace(
+                step, link=dataclasses.replace(step.link, is_split_addition=True)
+            )
+        marked.append(step)
+    return marked
 
 
 def _is_elementwise(op: Op) -> bool:
