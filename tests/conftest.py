@@ -20,3 +20,8 @@ os.environ["TVM_REORDER_CERTIFICATES"] = f"{tempfile.gettempdir()}/tvm_reorder_t
 settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile("full", max_examples=1000, deadline=None)
 settings.load_profile("ci")
+
+
+def pytest_collection_modifyitems(items):
+    """Networks that take minutes to compile come first, or one worker ends up with them alone."""
+    items.sort(key=lambda item: "test_light_networks" not in item.nodeid)
