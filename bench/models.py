@@ -45,6 +45,7 @@ from .harness import (
 from .networks import NETWORKS, Network, choose_networks, draw_inputs, load_network
 from .peak import measure_peak
 from .ratio import Ratio
+from .wording import say_result
 
 STEM = "models"
 KEY = ("network", "batch", "threads", "schedules", "target")
@@ -205,20 +206,12 @@ def _tabulate_row(row: dict) -> list[str]:
         str(row["threads"]),
         row["schedules"],
         *(str(actions.get(name, 0)) for name in ("fuse", "exchange", "keep", "refused")),
-        _say_difference(row),
+        say_result(row),
         f"{kernels['stock']} -> {kernels['ours']}",
         f"{median(times['stock']):.3f}",
         f"{median(times['ours']):.3f}",
         str(_ratio(row)),
     ]
-
-
-def _say_difference(row: dict) -> str:
-    if row["bit_equal"]:
-        return "bit-equal"
-    if row["equal"]:
-        return "equal"
-    return "DIFFER" if row["difference"] is None else f"differ by {row['difference']:.1e}"
 
 
 def _ratio(row: dict) -> Ratio:

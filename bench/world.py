@@ -36,6 +36,7 @@ from .harness import (
     write_results,
 )
 from .ratio import Ratio
+from .wording import say_result
 from .world_networks import NETWORKS, WorldNetwork
 
 STEM = "world"
@@ -158,11 +159,8 @@ def _tabulate_row(row: dict) -> list[str]:
 
 
 def _say_results(row: dict) -> str:
-    if row["equal"]:
-        return "bit-equal" if row["bit_equal"] else "equal"
-    worst = row["difference"]
-    said = "DIFFER" if worst is None else f"differ by {worst:.1e}"
-    return said if row["licence"] == "equal" else f"{said}, allowed by {row['licence']}"
+    is_allowed = not row["equal"] and row["licence"] != "equal"
+    return say_result(row) + (f", allowed by {row['licence']}" if is_allowed else "")
 
 
 def _ratio(row: dict) -> Ratio:

@@ -13,7 +13,8 @@ from functools import partial
 
 from .cli.errors import UsageError, require_relay
 from .cli.options import add_reorder_options, reorder_config
-from .cli.output import check_writable, written_beside
+from .cli.output import check_writable
+from .core.files import written_beside
 from .core.selection import UnknownSite
 
 

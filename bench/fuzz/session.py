@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tvm_reorder.cli.errors import UsageError
-from tvm_reorder.cli.output import check_writable, written_beside
+from tvm_reorder.cli.output import check_writable
+from tvm_reorder.core.files import written_beside
 
 from ..machine import describe_machine
 from .recipe import GROUP, draw_recipe
@@ -151,5 +152,5 @@ def _write_log(args, outcome: Outcome, seconds: float, files: list[str]) -> None
 
 
 def _write(path: Path, document: dict) -> None:
-    with written_beside(str(path)) as temporary:
+    with written_beside(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from ..ratio import Ratio
+from ..wording import say_result
 from .charts import draw_ratios
 from .numbers import Spread, say_count, say_number
 from .paper_charts import Layer, draw_batches, draw_layers
@@ -20,7 +21,6 @@ from .section import (
     tabulate_plain,
 )
 from .shape import is_positive
-from .speedups import say_result
 from .style import drawing, to_svg
 
 STEM = "paper"

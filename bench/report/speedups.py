@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from ..ratio import Ratio
+from ..wording import say_result
 from .charts import draw_ratios
 from .numbers import Spread, Verdict, say_count
 from .section import Documents, Part, Section, Table, rows_of, say_commit, say_setting, say_target
@@ -88,16 +89,6 @@ def _tabulate_row(row: dict) -> list[str]:
         Verdict.of(ratio).value,
         say_commit(row),
     ]
-
-
-def say_result(row: dict) -> str:
-    """Whether the two builds' results were the same."""
-    if row["bit_equal"]:
-        return "bit-equal"
-    if row["equal"]:
-        return "equal"
-    difference = row.get("difference")
-    return "DIFFER" if difference is None else f"differ by {difference:.1e}"
 
 
 def _count(rows: list[dict]) -> Part:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from ..wording import say_result
 from .charts import draw_ratios
 from .numbers import Spread, Verdict
 from .section import Documents, Part, Section, Table, rows_of, say_commit, say_setting
-from .speedups import ratio_of, say_result
+from .speedups import ratio_of
 from .style import drawing, to_svg
 
 STEM = "world"

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tvm_reorder.cli.errors import UsageError
-from tvm_reorder.cli.output import written_beside
+from tvm_reorder.core.files import written_beside
 
 from ..machine import describe_machine, is_same_machine, name_machine
 from .tracker import Tracker
@@ -130,5 +130,5 @@ class Sidecar:
             ) from error
 
     def _write(self) -> None:
-        with written_beside(str(self.path)) as draft:
+        with written_beside(self.path) as draft:
             draft.write_text(json.dumps(self._known, indent=1) + "\n")

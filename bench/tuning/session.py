@@ -9,6 +9,7 @@ from typing import TextIO
 
 from ..harness import merge_rows, read_commit, read_rows, write_results
 from ..ratio import Ratio
+from ..wording import say_result
 from .auto_scheduler import AutoScheduler
 from .autotvm import AutoTvm
 from .compare import compare
@@ -111,13 +112,7 @@ def _tabulate_row(row: dict) -> list[str]:
 
 
 def _say_results(row: dict, variant: str) -> str:
-    difference = row["difference"][variant]
-    if row["bit_equal"][variant]:
-        said = "bit-equal"
-    elif row["equal"][variant]:
-        said = "equal"
-    else:
-        said = "DIFFER" if difference is None else f"differ by {difference:.1e}"
+    said = say_result({key: row[key][variant] for key in ("bit_equal", "equal", "difference")})
     return f"{said}, the same program as stock" if row["same_program"][variant] else said
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvm_reorder.core.decision import LEAST_GAIN, Action, Decision, choose
+from tvm_reorder.core.decision import LEAST_GAIN, Action, Decision, choose, is_better
 
 from .workloads import workload
 
@@ -233,3 +233,18 @@ def test_an_untuned_operator_must_promise_more_than_a_tuned_convolution(gain, ac
     model = Table(keep=gain, fuse=1.0)
     decision = choose(SITE, ALL, "auto", None, model, tuned=(1.0, None))
     assert str(decision.action) == action and decision.basis == "model"
+
+
+@pytest.mark.parametrize(
+    "wider, shorter, is_free, expected",
+    [
+        (Decision(Action.KEEP, "model", 1.0), Decision(Action.FUSE, "model", 1.2), True, False),
+        (Decision(Action.FUSE, "model", 1.1), Decision(Action.FUSE, "model", 1.2), True, True),
+        (Decision(Action.FUSE, "model", 1.1), Decision(Action.FUSE, "model", 1.2), False, False),
+        (Decision(Action.EXCHANGE, "model", 1.1), Decision(Action.KEEP, "model", 1.0), False, True),
+        (Decision(Action.EXCHANGE, "option"), Decision(Action.EXCHANGE, "option"), False, True),
+        (Decision(Action.EXCHANGE, "evaluations"), Decision(Action.FUSE, "x"), False, False),
+    ],
+)
+def test_an_exchange_of_more_links_has_to_be_better(wider, shorter, is_free, expected):
+    assert is_better(wider, shorter, is_free) is expected

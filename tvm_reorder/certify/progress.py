@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.certificates import CertificateKey
-from .files import write_beside
 from .runs import Extent, Summary
-from .store import user_path
+from .store import user_path, write_whole
 
 _SECONDS_BETWEEN = 1.0
 
@@ -59,7 +58,7 @@ class SweepState:
         self._saved_at = time.monotonic()
         text = json.dumps({"identity": self._identity, "blocks": blocks})
         try:
-            write_beside(self.path, text)
+            write_whole(self.path, text)
         except OSError:
             pass
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..core.certificates import Certificate, CertificateError, CertificateKey
-from .files import write_beside
+from ..core.files import written_beside
 
 logger = logging.getLogger("tvm_reorder")
 FOLDER_VARIABLE = "TVM_REORDER_CERTIFICATES"
@@ -95,8 +95,15 @@ def save_certificate(certificate: Certificate) -> Path:
         If the folder cannot be written.
     """
     path = user_path(certificate.key)
-    write_beside(path, json.dumps(certificate.as_dict(), indent=1) + "\n")
+    write_whole(path, json.dumps(certificate.as_dict(), indent=1) + "\n")
     return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of the user's folder, made if need be; nothing is left behind if that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_beside(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 @lru_cache(maxsize=1)

@@ -44,17 +44,14 @@ def add_parser(subparsers) -> None:
 def run(args) -> int:
     """Bisect; the exit status is 1 if results differ."""
     from .known import note_unusable_records
-    from .models import load_model
-    from .sites import check_sites
+    from .models import open_model
     from .targets import open_device, read_target
 
     check_writable(args.json, "--json")
     target = read_target(args.target, must_run_here=True)
     device = open_device(target)
     note_unusable_records(args, target)
-    with progress(f"reading {args.model}"):
-        model = load_model(args.model, args.input_shapes, args.model_format)
-    check_sites(args, model)
+    model = open_model(args)
     trial = _Trial(model, target, device, args)
     result = _bisect(trial, reorder_config(args), args)
     note_idle_pass(trial.report, args.opt_level)
@@ -92,56 +89,30 @@ class _Trial:
     """Builds the model with some of its sites touched and compares it with stock."""
 
     def __init__(self, model, target, device, args):
-        from .inputs import draw_inputs, read_inputs
+        from .builds import build_stock
+        from .inputs import choose_inputs
 
         self.report = None
         self.builds = 0
         self._model, self._target, self._device, self._args = model, target, device, args
-        given = args.inputs and read_inputs(args.inputs, model.inputs)
-        self._inputs = given or draw_inputs(model.inputs, args.seed)
+        self._inputs = choose_inputs(args, model.inputs)
         with progress("building the stock model"):
-            self._stock = self._run(None)
+            self._stock = self._run(build_stock(model, target, args))
 
     def differences(self, config):
         """How each output differs from stock; `report` says what was done."""
+        from .builds import build_ours
         from .measure import compare_outputs
 
         with progress(f"build {self.builds}"):
-            return [compare_outputs(*pair) for pair in zip(self._stock, self._run(config))]
+            library, self.report = build_ours(self._model, self._target, self._args, config)
+            return [compare_outputs(*pair) for pair in zip(self._stock, self._run(library))]
 
-    def _run(self, config):
-        import tvm
-
+    def _run(self, library):
         from .measure import Runner
 
-        try:
-            library = self._build(config)
-        except tvm.TVMError as error:
-            from .errors import first_line
-
-            raise UsageError(
-                f"model {self._args.model!r} does not compile for {self._args.target!r}: "
-                f"{first_line(error)}"
-            ) from error
         self.builds += 1
         return Runner(library, self._inputs, self._device).outputs()
-
-    def _build(self, config):
-        import tvm
-        from tvm import relay
-
-        from ..relay.floor_division import mend_floor_division
-        from ..relay.pipeline import enabled
-
-        def build():
-            with tvm.transform.PassContext(opt_level=self._args.opt_level):
-                return relay.build(self._model.mod, self._target, params=self._model.params)
-
-        if config is None:
-            with mend_floor_division():
-                return build()
-        with enabled(config) as self.report:
-            return build()
 
 
 def _bisect(trial: _Trial, config, args) -> dict:
@@ -181,7 +152,7 @@ def _bisect(trial: _Trial, config, args) -> dict:
 def _say_avoid(culprits: list[str], args) -> str:
     """The command line that leaves the culprits alone."""
     given = [args.model, "--target", args.target, "-O", str(args.opt_level)]
-    given += ["--licence", args.licence, "--decision", args.decision]
+    given += ["--licence", args.licence, "--decision", args.decision, "--certify", args.certify]
     given += ["--any-producer"] * args.any_producer
     for option in ("records", "input_shapes", "model_format"):
         value = getattr(args, option)

@@ -9,9 +9,10 @@ import textwrap
 import time
 
 from ..certify.names import DEFAULTS, show_usage
+from ..core.files import written_beside
 from .errors import UsageError
 from .options import FORMATS
-from .output import check_writable, console, note, progress, written_beside
+from .output import check_writable, console, note, progress
 from .steps import Steps
 
 _DTYPES = ("float32", "float16", "bfloat16")

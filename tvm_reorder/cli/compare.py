@@ -6,7 +6,6 @@ import os
 import platform
 from dataclasses import asdict
 
-from .errors import UsageError, first_line
 from .options import add_command, add_timing_options, reorder_config, seed
 from .output import check_writable, console, note_idle_pass, print_sites, progress, write_json
 
@@ -45,24 +44,18 @@ def run(args) -> int:
 
 def _compare(args):
     from ..core.turns import time_in_turns
-    from .inputs import draw_inputs, read_inputs
+    from .inputs import choose_inputs
     from .known import note_unusable_records
     from .measure import Runner, compare_outputs, summarise
-    from .models import load_model
-    from .sites import check_sites
+    from .models import open_model
     from .targets import open_device, read_target
 
     check_writable(args.json, "--json")
     target = read_target(args.target, must_run_here=True)
     device = open_device(target)
     note_unusable_records(args, target)
-    with progress(f"reading {args.model}"):
-        model = load_model(args.model, args.input_shapes, args.model_format)
-    check_sites(args, model)
-    if args.inputs:
-        inputs = read_inputs(args.inputs, model.inputs)
-    else:
-        inputs = draw_inputs(model.inputs, args.seed)
+    model = open_model(args)
+    inputs = choose_inputs(args, model.inputs)
     stock_library, reordered_library, report = _build_both(model, target, args)
     stock = Runner(stock_library, inputs, device)
     reordered = Runner(reordered_library, inputs, device)
@@ -88,25 +81,12 @@ def _compare(args):
 
 
 def _build_both(model, target, args):
-    import tvm
-    from tvm import relay
+    from .builds import build_ours, build_stock
 
-    from ..relay.floor_division import mend_floor_division
-    from ..relay.pipeline import enabled
-
-    def build():
-        with tvm.transform.PassContext(opt_level=args.opt_level):
-            return relay.build(model.mod, target=target, params=model.params)
-
-    try:
-        with progress("building the stock model"), mend_floor_division():
-            stock = build()
-        with progress("building the exchanged model"), enabled(reorder_config(args)) as report:
-            return stock, build(), report
-    except tvm.TVMError as error:
-        raise UsageError(
-            f"model {args.model!r} does not compile for {args.target!r}: {first_line(error)}"
-        ) from error
+    with progress("building the stock model"):
+        stock = build_stock(model, target, args)
+    with progress("building the exchanged model"):
+        return stock, *build_ours(model, target, args, reorder_config(args))
 
 
 def _circumstances(target, args) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.files import written_beside
 from .errors import UsageError, first_line
 from .options import add_command, reorder_config
 from .output import (
@@ -11,7 +12,6 @@ from .output import (
     print_sites,
     progress,
     write_json,
-    written_beside,
 )
 
 
@@ -36,8 +36,7 @@ def add_parser(subparsers) -> None:
 def run(args) -> int:
     """Compile; the exit status is 0."""
     from .known import note_unusable_records
-    from .models import load_model
-    from .sites import check_sites
+    from .models import open_model
     from .targets import check_buildable, read_target
 
     if args.output == "-":
@@ -47,9 +46,7 @@ def run(args) -> int:
     target = read_target(args.target)
     check_buildable(target)
     note_unusable_records(args, target)
-    with progress(f"reading {args.model}"):
-        model = load_model(args.model, args.input_shapes, args.model_format)
-    check_sites(args, model)
+    model = open_model(args)
     with progress("compiling"):
         report = _compile(model, args)
     note_idle_pass(report, args.opt_level)

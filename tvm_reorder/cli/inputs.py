@@ -67,3 +67,8 @@ def _read_npz(path: str) -> dict[str, np.ndarray]:
         raise UsageError(f"--inputs {path} is a folder but must be an .npz file") from error
     except Exception as error:  # zipfile, zlib and numpy each have their own for a damaged file
         raise UsageError(f"--inputs {path} cannot be read but must be an .npz file") from error
+
+
+def choose_inputs(args, inputs: dict) -> dict[str, np.ndarray]:
+    """Those in the file of ``--inputs``, else random ones of ``--seed``."""
+    return read_inputs(args.inputs, inputs) if args.inputs else draw_inputs(inputs, args.seed)

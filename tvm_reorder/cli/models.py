@@ -14,6 +14,8 @@ from tvm.driver.tvmc.shape_parser import parse_shape_string
 from ..relay.floor_division import mend_floor_division
 from .builtin import load_builtin
 from .errors import UsageError, first_line
+from .output import progress
+from .sites import check_sites
 
 BUILTINS = ("vgg16", "vgg19", "custom")
 _FILE_KINDS = "a model file or one of " + ", ".join(BUILTINS)
@@ -169,3 +171,17 @@ def _read_type(param, model: str) -> tuple[tuple[int, ...], str]:
             f"have a fixed one: --input-shapes '{param.name_hint}:[{example}]', say"
         )
     return tuple(int(size) for size in kind.shape), kind.dtype
+
+
+def open_model(args) -> Model:
+    """The model of a command line; what ``--only`` and ``--skip`` name must be in it.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, or lacks a site that is named.
+    """
+    with progress(f"reading {args.model}"):
+        model = load_model(args.model, args.input_shapes, args.model_format)
+    check_sites(args, model)
+    return model

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ..core.files import written_beside
 from ..core.report import count_statuses
 from .errors import UsageError
 
@@ -67,18 +68,6 @@ def check_writable(path: str | None, option: str) -> None:
         raise UsageError(f"{option} {path}: the folder {str(folder)!r} must be writable, and isn't")
     if Path(path).exists() and not os.access(path, os.W_OK):
         raise UsageError(f"{option} {path} is read-only but must be writable")
-
-
-@contextmanager
-def written_beside(path: str) -> Iterator[Path]:
-    """A name beside `path` to write to; renamed to `path` if the block succeeds, else removed."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(value: dict, path: str | None) -> None:

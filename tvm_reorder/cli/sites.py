@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..core.selection import UnknownSite, check_names
 from ..relay.names import name_pools
 from .errors import UsageError
-from .models import Model
+
+if TYPE_CHECKING:
+    from .models import Model
 
 
 def check_sites(args, model: Model) -> None:

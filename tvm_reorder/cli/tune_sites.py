@@ -42,8 +42,7 @@ def run(args) -> int:
     """Tune; the exit status is 0 if every site has a record in the end."""
     from ..relay.circumstances import read_circumstances
     from .known import read_known
-    from .models import load_model
-    from .sites import check_sites
+    from .models import open_model
     from .targets import open_device, read_target
 
     if args.output == "-":
@@ -53,9 +52,7 @@ def run(args) -> int:
     target = read_target(args.target, must_run_here=True)
     device = open_device(target)
     circumstances = read_circumstances(target)
-    with progress(f"reading {args.model}"):
-        model = load_model(args.model, args.input_shapes, args.model_format)
-    check_sites(args, model)
+    model = open_model(args)
     sites, pools = _find_sites(model, target, args)
     known = read_known(args.output, circumstances)
     pending = [site for site in sites if args.force or known.times(site.workload) is None]

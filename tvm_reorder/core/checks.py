@@ -37,13 +37,12 @@ from .config import ReorderConfig
 from .cost import Evaluations, count_evaluations
 from .ends import THE_MAXIMUM, Ends, find_ends
 from .intervals import first_wrapping_link, is_integer
-from .monotone import Direction, MonotoneMap, compose
+from .monotone import ANY_RANK, Direction, MonotoneMap, compose
 from .nan import find_nan_objection
 from .padding import find_padding
-from .refusal import Reason, Refusal
+from .refusal import Reason, Refusal, contraction
 from .window import PoolWindow
 
-_ANY_RANK = (1, 1, 1, 1, 1)  # broadcasts against constants of every pool's rank
 _NOT_A_VALLEY = "neither rising nor falling throughout, nor a valley"
 
 
@@ -275,7 +274,8 @@ def _objection(
     if not config.licence.allows_drop(total.worst_ulp):
         return _drop_refusal(total, link, config)
     if link.is_split_addition or chain.meets_addition:
-        return _contraction_refusal(chain.links[0] if chain.meets_addition else link)
+        met = chain.links[0] if chain.meets_addition else link
+        return contraction(f"{met.map.name} next to the operator it meets")
     if chain.pad_value is not None:
         refusal = _padding_refusal(ends, chain, index)
         if refusal:
@@ -335,15 +335,6 @@ def _drop_refusal(total: MonotoneMap, link: Link, config: ReorderConfig) -> Refu
         f"the worst drop of {link.map.name} as computed",
         f"{total.worst_ulp} ulp",
         f"at most {config.licence.ulp} ulp (licence {config.licence})",
-    )
-
-
-def _contraction_refusal(link: Link) -> Refusal:
-    return Refusal(
-        Reason.CONTRACTION,
-        f"the rounding of {link.map.name} next to the operator it meets",
-        "changed by the exchange (a multiply and an add in one kernel become one FMA)",
-        "the same",
     )
 
 
@@ -419,7 +410,7 @@ def _value_at(total: MonotoneMap, value: np.generic) -> np.ndarray:
     exact = value if value.dtype.kind == "f" else int(value)
     dtype = value.dtype if value.dtype.kind == "f" else object
     with np.errstate(all="ignore"):
-        return np.asarray(total.evaluate(np.full(_ANY_RANK, exact, dtype)), np.float64)
+        return np.asarray(total.evaluate(np.full(ANY_RANK, exact, dtype)), np.float64)
 
 
 def lowest_value(dtype: str) -> np.generic | None:

@@ -151,15 +151,16 @@ def choose(
     return _by_evaluations(workload, possible, note)
 
 
-def is_better(wider: Decision, shorter: Decision) -> bool:
+def is_better(wider: Decision, shorter: Decision, is_free: bool = False) -> bool:
     """True if an exchange of more links, at other ends, is the better of two at one site.
 
     It has more to save, so at an equal ratio it saves more time.  Where no gain is known the
-    shorter one is made, which needs no second pool, unless the user asked for all there is.
+    shorter one is made, which needs no second pool, unless the user asked for all there is or the
+    wider one is free (signs in the weights cost nothing).
     """
     if wider.action is Action.KEEP:
         return False
-    if shorter.action is Action.KEEP or wider.basis == "option":
+    if is_free or shorter.action is Action.KEEP or wider.basis == "option":
         return True
     return None not in (wider.gain, shorter.gain) and wider.gain >= shorter.gain
 

@@ -23,9 +23,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .monotone import Direction, MonotoneMap
+from .monotone import ANY_RANK, Direction, MonotoneMap
 
-_ANY_RANK = (1, 1, 1, 1, 1)  # broadcasts against constants of every pool's rank
 _MONOTONE = (Direction.RISING, Direction.FALLING, Direction.CONSTANT)
 _SELECTING = frozenset(
     ["clip", "nn.relu", "maximum", "minimum", "ceil", "floor", "round", "trunc", "sign", "copy"]
@@ -86,12 +85,12 @@ def _image(step: MonotoneMap, interval: Interval, source: str, result: str) -> I
     """Interval of a step's results, None if it cannot be told."""
     if step.evaluate is None or any(direction not in _MONOTONE for direction in step.directions):
         return None
-    kind = object if is_integer(source) else _as_float(source)
+    kind = object if is_integer(source) else as_float(source)
     if kind is None:
         return None
     try:
         with np.errstate(all="ignore"):
-            ends = [np.asarray(step.evaluate(np.full(_ANY_RANK, e, kind))) for e in interval]
+            ends = [np.asarray(step.evaluate(np.full(ANY_RANK, e, kind))) for e in interval]
     except TypeError:
         return None  # a function that has no meaning on unbounded integers, such as exp
     low, high = min(np.min(end) for end in ends), max(np.max(end) for end in ends)
@@ -102,7 +101,7 @@ def _image(step: MonotoneMap, interval: Interval, source: str, result: str) -> I
     return _widen(float(low), float(high), step.name, result)
 
 
-def _as_float(dtype: str) -> np.dtype | None:
+def as_float(dtype: str) -> np.dtype | None:
     """numpy's float dtype; None for bfloat16, which it lacks, and for what is no float."""
     try:
         kind = np.dtype(dtype)
@@ -112,7 +111,7 @@ def _as_float(dtype: str) -> np.dtype | None:
 
 
 def _widen(low: float, high: float, name: str, dtype: str) -> Interval | None:
-    kind = _as_float(dtype)
+    kind = as_float(dtype)
     if kind is None:
         return None
     if name in _SELECTING:

@@ -78,6 +78,7 @@ def join_directions(left: Direction, right: Direction) -> Direction:
 
 
 Evaluate = Callable[[np.ndarray], np.ndarray]
+ANY_RANK = (1, 1, 1, 1, 1)  # broadcasts against constants of every pool's rank
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .monotone import MonotoneMap
+from .monotone import ANY_RANK, MonotoneMap
 from .refusal import Reason, Refusal
 
 if TYPE_CHECKING:
     from .checks import Chain
-
-_ANY_RANK = (1, 1, 1, 1, 1)
 
 
 def find_nan_objection(
@@ -81,7 +79,7 @@ def _may_arise(total: MonotoneMap, dtype: str) -> bool:
     limits = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
     ends = [limits.min, 0, limits.max] + ([-np.inf, np.inf] if kind.kind == "f" else [])
     with np.errstate(all="ignore"):
-        values = [total.evaluate(np.full(_ANY_RANK, end, kind)) for end in ends]
+        values = [total.evaluate(np.full(ANY_RANK, end, kind)) for end in ends]
     return any(np.isnan(np.asarray(value, np.float64)).any() for value in values)
 
 

@@ -19,10 +19,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .intervals import dtype_range, is_integer
-from .monotone import MonotoneMap
+from .intervals import as_float, dtype_range, is_integer
+from .monotone import ANY_RANK, MonotoneMap
 
-_ANY_RANK = (1, 1, 1, 1, 1)
 _FAR_DOWN = -1000.0  # exp(-x) overflows and exp(x) is 0, in float64 too
 
 # Steps whose every value follows from IEEE arithmetic.
@@ -74,11 +73,11 @@ def find_padding(
 
 def _gives(maps, dtypes, candidate: float, value: float) -> bool:
     base = dtypes[-1]
-    kind = object if is_integer(base) else _as_float(base)
+    kind = object if is_integer(base) else as_float(base)
     if kind is None or not _holds(base, candidate):
         return False
     number = int(candidate) if kind is object else candidate
-    narrow = np.full(_ANY_RANK, number, kind)
+    narrow = np.full(ANY_RANK, number, kind)
     wide = narrow if kind is object else narrow.astype(np.float64)
     return _evaluates_to(maps, narrow, value, False) and _evaluates_to(maps, wide, value, True)
 
@@ -114,11 +113,3 @@ def _evaluate(step: MonotoneMap, values: np.ndarray, is_wide: bool) -> np.ndarra
         return np.asarray(step.evaluate(values))
     except TypeError:
         return None
-
-
-def _as_float(dtype: str) -> np.dtype | None:
-    try:
-        kind = np.dtype(dtype)
-    except TypeError:
-        return None
-    return kind if kind.kind == "f" else None

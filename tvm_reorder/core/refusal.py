@@ -64,3 +64,35 @@ def require(
 ) -> Refusal | None:
     """None if the condition holds, else the refusal."""
     return None if condition else Refusal(reason, subject, str(actual), required)
+
+
+def non_finite(subject: str) -> Refusal:
+    """The refusal of a constant that is infinite or NaN."""
+    return Refusal(Reason.NON_FINITE_CONSTANT, subject, "infinite or NaN", "finite")
+
+
+def varies(subject: str) -> Refusal:
+    """The refusal of an operand that differs inside a window."""
+    return Refusal(
+        Reason.VARIES_IN_WINDOW, subject, "varying inside the window", "constant along it"
+    )
+
+
+def contraction(subject: str) -> Refusal:
+    """The refusal of a sum that may or may not be rounded together with a product."""
+    return Refusal(
+        Reason.CONTRACTION,
+        f"the rounding of {subject}",
+        "changed by the exchange (a multiply and an add in one kernel become one FMA)",
+        "the same",
+    )
+
+
+def unknown_sign(subject: str) -> Refusal:
+    """The refusal of a factor whose sign nobody knows yet."""
+    return Refusal(
+        Reason.UNKNOWN_SIGN,
+        subject,
+        "not known at compile time",
+        "a constant (bind the parameters first)",
+    )

@@ -17,9 +17,10 @@ from .activations import ACTIVATIONS
 from .certified import read_function
 from .chains import read_steps
 from .facts import read_pool
+from .names import is_relay_graph
 from .operators import Scene
 from .pipeline import reorder
-from .sites import FunctionGraph, is_closed, op_name
+from .sites import FunctionGraph, op_name
 from .steps import Step
 
 _ANY_TARGET = "llvm"
@@ -43,7 +44,7 @@ def find_candidates(
     prepared, _ = reorder(mod, params, config, target=target)
     found = {}
     for function in prepared.functions.values():
-        if not isinstance(function, relay.Function) or is_closed(function):
+        if not is_relay_graph(function):
             continue
         graph = FunctionGraph(function)
         for pool in graph.max_pools:
@@ -58,7 +59,7 @@ def _find_above(graph: FunctionGraph, pool: relay.Call) -> Iterator[ScalarFuncti
     tops = [facts.data_of(pool)]
     while tops:
         top = tops.pop()
-        steps, base, _ = read_steps(graph, top, scene)
+        steps, base, _ = read_steps(graph, top, scene.over(top))
         yield from _read_candidates(steps, top, base)
         if op_name(base) == "concatenate" and isinstance(base.args[0], relay.Tuple):
             tops.extend(base.args[0].fields)

@@ -14,7 +14,8 @@ from tvm import relay
 from tvm.ir import Op
 
 from ..core.checks import Chain, Link
-from ..core.refusal import Reason, Refusal
+from ..core.intervals import is_integer
+from ..core.refusal import Reason, Refusal, contraction, varies
 from .composites import find_branches, read_composite
 from .facts import read_constant, read_dtype, read_shape
 from .flat_prelu import is_flat_prelu, read_flat_prelu
@@ -24,10 +25,8 @@ from .nan import do_keep_nan
 from .operators import (
     TWO_ARGUMENTS,
     Scene,
-    contraction,
     read_operator,
     shrink,
-    varies,
 )
 from .patterns import ADDITIONS, AVERAGE_POOLS, MAX_POOLS, PRODUCERS
 from .quantised import build_signed_rounding, find_inseparable, read_signed_rounding
@@ -94,7 +93,7 @@ def read_chain(
         planes=scene.pool.planes,
         links=tuple(step.link for step in steps),
         base_dtypes=dtypes,
-        input_range=read_integer_bound(base) if dtypes[-1].startswith(("int", "uint")) else None,
+        input_range=read_integer_bound(base) if is_integer(dtypes[-1]) else None,
         stop=stop,
         producer=(stop or producer) if producer else None,
         meets_addition=is_product(top) and graph.feeds_addition(pool),

@@ -13,13 +13,13 @@ from tvm.ir import Op
 
 from ..core.checks import Link
 from ..core.monotone import Direction, MonotoneMap, compose, guess_direction, join_directions
-from ..core.refusal import Refusal
+from ..core.refusal import Refusal, varies
 from .facts import read_dtype
 from .nan import do_keep_nan
-from .operators import Scene, is_full_size, read_operator, varies
+from .operators import Scene, is_full_size, read_operator
 from .patterns import composite_patterns
 from .quantised import find_inseparable
-from .sites import op_name
+from .sites import FunctionGraph, op_name
 from .steps import (
     Step,
     count_uses,
@@ -33,7 +33,13 @@ _LARGEST_COMPOSITE = 16
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
 
-def read_composite(graph, root, scene, shared) -> Step | Refusal:
+def read_composite(
+    graph: FunctionGraph, root: relay.Call, scene: Scene, shared: Refusal | None
+) -> Step | Refusal:
+    """The region that `root` is the end of as one step, or why it is none.
+
+    `shared` is set if the value of `root` is wanted elsewhere too.
+    """
     region, source = _find_region(graph, root, scene)
     if source is None:
         return varies(f"the other operand of {op_name(root)}")
@@ -81,6 +87,7 @@ def _is_elementwise(op: Op) -> bool:
 
 
 def find_branches(call: relay.Call, scene: Scene) -> list[relay.Expr]:
+    """The arguments that vary along the window; constants never count."""
     return [
         argument
         for argument in call.args

@@ -17,9 +17,10 @@ from ..core.report import Report
 from ..core.workload import SiteWorkload
 from .chains import read_steps
 from .facts import read_constant, read_pool, read_shape
+from .names import is_relay_graph
 from .operators import Scene
 from .patterns import PRODUCERS
-from .sites import FunctionGraph, is_closed, op_name
+from .sites import FunctionGraph, op_name
 
 # Reading the steps needs a target only to tell how exact they are, which is not asked here.
 _ANY_TARGET = "llvm"
@@ -95,7 +96,7 @@ def extract_site(graph: FunctionGraph, pool: relay.Call) -> tvm.IRModule | None:
 def _find_pools(mod: tvm.IRModule) -> Iterator[tuple[FunctionGraph, relay.Call]]:
     """Max pools in the order in which the pass reports them."""
     for function in mod.functions.values():
-        if not isinstance(function, relay.Function) or is_closed(function):
+        if not is_relay_graph(function):
             continue
         graph = FunctionGraph(function)
         for pool in graph.max_pools:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from tvm import relay
 
+from ..core.intervals import is_integer
 from ..core.monotone import (
     Direction,
     MonotoneMap,
@@ -26,7 +27,7 @@ from ..core.monotone import (
     directions_from_signs,
     guess_direction,
 )
-from ..core.refusal import Reason, Refusal
+from ..core.refusal import Reason, Refusal, non_finite, unknown_sign, varies
 from .activations import ACTIVATIONS
 from .certified import NO_CERTIFICATES, CertificateSource
 from .facts import PoolFacts, read_constant, read_dtype, read_shape
@@ -146,7 +147,7 @@ def _read_clip(call, scene):
     low, high = float(call.attrs.a_min), float(call.attrs.a_max)
     if np.isnan(low) or np.isnan(high):
         return non_finite("a bound of clip")
-    if read_dtype(call).startswith(("int", "uint")):
+    if is_integer(read_dtype(call)):
         low, high = int(max(low, -(2**63))), int(min(high, 2**63 - 1))
     return Reading(MonotoneMap("clip", _RISING, 0, lambda x: np.clip(x, low, high)))
 
@@ -201,7 +202,7 @@ def _read_cast(call, scene):
             "a cast between numbers",
         )
     # For integers the interval check needs unbounded values; float casts are correctly rounded.
-    convert = truncate if target.startswith(("int", "uint")) else _float_cast(target)
+    convert = truncate if is_integer(target) else _float_cast(target)
     # TVM 0.19 calls __truncdfhf2 for this one and takes its result from the wrong register: what it
     # gives is no rounding of its argument (found by fuzzing).
     worst = None if (source, target) == ("float64", "float16") else 0
@@ -368,38 +369,6 @@ def _finite_or(values: np.ndarray | None, subject: str) -> Refusal | None:
     if values is None or np.isfinite(values.astype(np.float64)).all():
         return None
     return non_finite(subject)
-
-
-def non_finite(subject: str) -> Refusal:
-    """The refusal of a constant that is infinite or NaN."""
-    return Refusal(Reason.NON_FINITE_CONSTANT, subject, "infinite or NaN", "finite")
-
-
-def varies(subject: str) -> Refusal:
-    """The refusal of an operand that differs inside a window."""
-    return Refusal(
-        Reason.VARIES_IN_WINDOW, subject, "varying inside the window", "constant along it"
-    )
-
-
-def contraction(subject: str) -> Refusal:
-    """The refusal of a sum that may or may not be rounded together with a product."""
-    return Refusal(
-        Reason.CONTRACTION,
-        f"the rounding of {subject}",
-        "changed by the exchange (a multiply and an add in one kernel become one FMA)",
-        "the same",
-    )
-
-
-def unknown_sign(subject: str) -> Refusal:
-    """The refusal of a factor whose sign nobody knows yet."""
-    return Refusal(
-        Reason.UNKNOWN_SIGN,
-        subject,
-        "not known at compile time",
-        "a constant (bind the parameters first)",
-    )
 
 
 _Reader = Callable[[relay.Call, Scene], "Reading | Refusal"]

@@ -207,10 +207,9 @@ def _weigh(graph, pool, verdict: Verdict, decider: SiteDecider, left_out) -> Ver
     if not isinstance(plan, Plan):
         return verdict
     found = {p: decider.decide(graph, pool, verdict.match, p) for p in (plan, plan.wider) if p}
-    # Signs in the weights cost nothing; whatever else the wider exchange needs has to pay.
-    is_free = plan.wider and plan.wider.folds_signs
-    if plan.wider and (is_free or is_better(found[plan.wider][1], found[plan][1])):
-        plan = plan.wider
+    wider = plan.wider
+    if wider and is_better(found[wider][1], found[plan][1], wider.folds_signs):
+        plan = wider
     workload, decision = found[plan]
     return replace(verdict, outcome=plan, workload=workload, decision=left_out or decision)
 

@@ -25,7 +25,7 @@ from tvm.ir import Span
 
 from ..core.measured import MEASURED_TARGET
 from ..core.monotone import Direction, MonotoneMap, directions_from_signs
-from ..core.refusal import Reason, Refusal
+from ..core.refusal import Reason, Refusal, unknown_sign, varies
 from .facts import PoolFacts, read_constant, read_dtype, read_shape
 from .sites import op_name
 
@@ -117,7 +117,7 @@ def describe_fixed_point_multiply(
     directions = _RISING
     if lowest < 0:
         # Broadcast to one entry for each (batch, channel) pair.
-        spread = np.broadcast_to(multiplier, _plane_shape(pool)) if multiplier.size > 1 else lowest
+        spread = np.broadcast_to(multiplier, pool.plane_shape) if multiplier.size > 1 else lowest
         directions = directions_from_signs(spread)
     return MonotoneMap(
         name,
@@ -127,10 +127,6 @@ def describe_fixed_point_multiply(
         Reason.NEGATIVE_SCALE if lowest < 0 else None,
         f"{lowest}" if lowest < 0 else "",
     )
-
-
-def _plane_shape(pool: PoolFacts) -> tuple[int, ...]:
-    return tuple(1 if i in pool.window_axes else n or 1 for i, n in enumerate(pool.shape))
 
 
 def _read_numbers(call, pool: PoolFacts):
@@ -151,20 +147,10 @@ def _read_numbers(call, pool: PoolFacts):
         return (*(np.asarray(n, object) for n in (multiplier, left, right)), shifts)
     axes = [int(axis) for axis in call.attrs.axes]
     if len(axes) != 1 or axes[0] in pool.window_axes:
-        return Refusal(
-            Reason.VARIES_IN_WINDOW,
-            "the multiplier of fixed_point_multiply_per_axis",
-            "varying inside the window",
-            "constant along it",
-        )
+        return varies("the multiplier of fixed_point_multiply_per_axis")
     values = [read_constant(argument) for argument in call.args[1:4]]
     if any(value is None for value in values):
-        return Refusal(
-            Reason.UNKNOWN_SIGN,
-            "the multiplier of fixed_point_multiply_per_axis",
-            "not known at compile time",
-            "a constant (bind the parameters first)",
-        )
+        return unknown_sign("the multiplier of fixed_point_multiply_per_axis")
     shape = [1] * len(pool.shape)
     shape[axes[0]] = -1
     multiplier, left, right = (v.astype(object).reshape(shape) for v in values)

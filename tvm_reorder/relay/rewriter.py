@@ -63,13 +63,11 @@ def decide(
 ) -> list[Verdict]:
     """One verdict for each max pool, in order of execution."""
     certified = CertificateSource(config.certify, fast_math)
-    scenes = (
-        Scene(read_pool(pool, graph), target, fast_math, certified) for pool in graph.max_pools
-    )
-    return [
-        _decide_pool(graph, rule, config, pool, scene)
-        for pool, scene in zip(graph.max_pools, scenes)
-    ]
+    verdicts = []
+    for pool in graph.max_pools:
+        scene = Scene(read_pool(pool, graph), target, fast_math, certified)
+        verdicts.append(_decide_pool(graph, rule, config, pool, scene))
+    return verdicts
 
 
 def apply(

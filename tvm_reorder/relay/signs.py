@@ -15,6 +15,7 @@ import numpy as np
 from tvm import relay
 from tvm.ir import Span
 
+from ..core.intervals import is_integer
 from .facts import PoolFacts, read_constant, read_dtype
 from .sites import FunctionGraph, op_name
 
@@ -87,13 +88,12 @@ def apply_signs(data: relay.Expr, signs: tuple[int, ...], shape: tuple, dtype: s
     dtype : str
         Of the data.  Integers are turned bit by bit, because negation wraps at their lowest value.
     """
-    is_integer = dtype.startswith(("int", "uint"))
     if len(signs) == 1:
-        return relay.bitwise_not(data) if is_integer else relay.negative(data)
+        return relay.bitwise_not(data) if is_integer(dtype) else relay.negative(data)
     values = np.asarray(signs).reshape(shape)
     if (values == values[:1]).all():
         values = values[:1]  # the same for the whole batch
-    if is_integer:
+    if is_integer(dtype):
         masks = np.where(values < 0, ~np.zeros((), dtype), np.zeros((), dtype))
         return relay.bitwise_xor(data, relay.const(masks.astype(dtype)))
     if dtype == "bfloat16":  # numpy has none

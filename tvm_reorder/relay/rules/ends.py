@@ -60,13 +60,11 @@ def exchange_at_ends(
 
 
 def _pool_one_end(plan, match, pool, steps: Sequence[Step], roots, data, rule):
-    turn = _make_turn(plan, match, pool, rule)
+    turn = before = _make_turn(plan, match, pool, rule)
     if plan.folds_signs:
-        signs, span = plan.ends.signs, mark_span(data.span, rule)
-        data = fold_signs(data, steps[-1].source, signs, span)
-        pooled = rebuild_pool(pool, match, plan.moved, data, rule)
-        return rebuild_steps(steps, roots, turn(pooled), rule), (pooled,)
-    pooled = rebuild_pool(pool, match, plan.moved, data, rule, turn)
+        before, span = _leave, mark_span(data.span, rule)
+        data = fold_signs(data, steps[-1].source, plan.ends.signs, span)
+    pooled = rebuild_pool(pool, match, plan.moved, data, rule, before)
     return rebuild_steps(steps, roots, turn(pooled), rule), (pooled,)
 
 
@@ -79,10 +77,14 @@ def _pool_both_ends(plan, match, pool, steps: Sequence[Step], roots, data, rule)
     return mark_call(relay.maximum(*values), pool.span, rule), (largest, smallest)
 
 
+def _leave(data: relay.Expr) -> relay.Expr:
+    return data
+
+
 def _make_turn(plan, match, pool, rule) -> Callable[[relay.Expr], relay.Expr]:
     """What turns the order of values around where the minimum is wanted, and back."""
     if plan.ends.is_maximum:
-        return lambda data: data
+        return _leave
     signs, dtype = plan.ends.signs or (-1,), match.chain.base_dtypes[plan.moved]
     shape = match.pool.plane_shape
     return lambda data: mark_call(apply_signs(data, signs, shape, dtype), pool.span, rule)

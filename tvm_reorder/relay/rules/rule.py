@@ -95,14 +95,13 @@ def rebuild_pool(
     """
     for step in reversed(match.steps[:moved]):
         for move in reversed(step.moves):
-            data = relay.Call(move.op, [data], move.attrs, [], mark_span(move.span, rule))
+            data = mark_call(relay.Call(move.op, [data], move.attrs), move.span, rule)
     data = turn(data)
     if match.pool.pad is not None:
         pad = pool.args[0]
         value = _pad_value(match, moved, pad.args[1])
-        data = relay.Call(pad.op, [data, value], pad.attrs, [], mark_span(pad.span, rule))
-    call = rebuild_pool_call(pool, data, match.pool.window_axes)
-    return relay.Call(call.op, call.args, call.attrs, [], mark_span(pool.span, rule))
+        data = mark_call(relay.Call(pad.op, [data, value], pad.attrs), pad.span, rule)
+    return mark_call(rebuild_pool_call(pool, data, match.pool.window_axes), pool.span, rule)
 
 
 def _pad_value(match: Match, moved: int, before: relay.Expr) -> relay.Expr:

@@ -1,0 +1,54 @@
+"""A model built as stock TVM builds it, and with the pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import tvm
+from tvm import relay
+
+from ..core.config import ReorderConfig
+from ..relay.floor_division import mend_floor_division
+from ..relay.pipeline import enabled
+from .errors import UsageError, first_line
+from .models import Model
+
+
+def build_stock(model: Model, target: tvm.target.Target, args):
+    """The library that `relay.build` makes without the pass.
+
+    Raises
+    ------
+    UsageError
+        If the model does not compile.
+    """
+    with _named_failure(args), mend_floor_division():
+        return _build(model, target, args)
+
+
+def build_ours(model: Model, target: tvm.target.Target, args, config: ReorderConfig):
+    """The library that `relay.build` makes with the pass, and the pass's report.
+
+    Raises
+    ------
+    UsageError
+        If the model does not compile.
+    """
+    with _named_failure(args), enabled(config) as report:
+        return _build(model, target, args), report
+
+
+def _build(model: Model, target, args):
+    with tvm.transform.PassContext(opt_level=args.opt_level):
+        return relay.build(model.mod, target=target, params=model.params)
+
+
+@contextmanager
+def _named_failure(args) -> Iterator[None]:
+    try:
+        yield
+    except tvm.TVMError as error:
+        raise UsageError(
+            f"model {args.model!r} does not compile for {args.target!r}: {first_line(error)}"
+        ) from error
