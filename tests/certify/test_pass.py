@@ -2,13 +2,16 @@
 
 import logging
 
+import numpy as np
 import pytest
 import tvm
 from tvm import relay
 
 from tvm_reorder import ReorderConfig
 from tvm_reorder.certify import store
+from tvm_reorder.certify.certifier import certify
 from tvm_reorder.certify.functions import build_function
+from tvm_reorder.core.certificates import CertificateError
 from tvm_reorder.core.monotone import Direction, MonotoneMap
 from tvm_reorder.core.refusal import Reason
 from tvm_reorder.core.report import Status
@@ -16,10 +19,20 @@ from tvm_reorder.relay import certified
 from tvm_reorder.relay.candidates import find_candidates
 from tvm_reorder.relay.certified import CertificateSource
 
-from ..relay.networks import channels_first, conv2d, conv_net, image, max_pool, module, only_site
+from ..relay.networks import (
+    channels_first,
+    constant,
+    conv2d,
+    conv_net,
+    image,
+    max_pool,
+    module,
+    only_site,
+)
 from .functions import PLAIN
 
 _SHIPPED = store._read_shipped()
+HALF = relay.const(0.5, "float16")
 TARGETS = ["llvm", "llvm -mcpu=core-avx2", "llvm -mcpu=skylake-avx512"]
 
 
@@ -148,3 +161,38 @@ def test_candidates_are_what_no_proof_covers():
 def test_the_option_is_checked():
     with pytest.raises(ValueError, match="certify is 'yes' but must be one of auto, cached, off"):
         ReorderConfig(certify="yes")
+
+
+def half_sine(x):
+    """sin between -1 and 1, where it rises; sin by itself turns ever again."""
+    return relay.sin(relay.clip(x, -1.0, 1.0))
+
+
+def test_a_chain_is_judged_as_one_function_where_its_parts_do_not_decide(own):
+    net = half_net(half_sine)
+    assert only_site(net).refusal.reason is Reason.NOT_MONOTONE
+    (chain,) = (f for f in find_candidates(net, None, PLAIN) if f.text.startswith("sin(clip("))
+    store.save_certificate(certify(chain, PLAIN))
+    site = only_site(net)
+    assert site.status is Status.EXCHANGED and site.ends.is_maximum
+    assert site.chain == ("clip", "sin")
+
+
+def test_a_chain_with_operands_per_channel_is_judged_by_its_parts(own):
+    scales = constant(np.ones((4, 1, 1)), "float16")
+    net = half_net(lambda x: relay.sin(relay.clip(x, -1.0, 1.0) * scales))
+    assert only_site(net, certify="auto").status is Status.REFUSED
+
+
+def test_a_certificate_of_one_kernel_does_not_count_where_operators_are_kernels(own):
+    net = half_net(lambda x: relay.sin(relay.clip(x, -1.0, 1.0) * HALF + HALF))
+    assert only_site(net, certify="auto").status is Status.EXCHANGED
+    with tvm.transform.PassContext(config={"relay.FuseOps.max_depth": 1}):
+        assert only_site(net, certify="auto").status is Status.REFUSED
+        assert only_site(half_net(half_sine), certify="auto").status is Status.EXCHANGED
+
+
+def test_opt_level_0_certifies_no_function_of_several_kernels():
+    with pytest.raises(CertificateError, match="opt_level is 0 but must be 1 or more for multiply"):
+        certify(build_function("gelu", "float16"), PLAIN, 0)
+    assert certify(build_function("sigmoid", "float16"), PLAIN, 0).worst_ulp == 0

@@ -52,6 +52,14 @@ def require_format(dtype: str) -> FloatFormat:
     return FORMATS[dtype]
 
 
+def _require_one_kernel(function: ScalarFunction, opt_level: int) -> None:
+    if opt_level == 0 and function.may_contract:
+        raise CertificateError(
+            f"opt_level is 0 but must be 1 or more for {function.text}: its products and sums "
+            "would be kernels of their own, and a certificate is of one kernel"
+        )
+
+
 def count_blocks(dtype: str, places: Places | None = None) -> int:
     """How many blocks the sweep of a dtype has."""
     start, stop = places or (0, FORMATS[dtype].size)
@@ -90,9 +98,11 @@ def certify(
     Raises
     ------
     CertificateError
-        If the dtype has too many values, or the target cannot run here or cannot compile this.
+        If the dtype has too many values, the target cannot run here or cannot compile this, or
+        opt_level 0 would make several kernels of it between which nothing is contracted.
     """
     arguments = require_format(function.dtype)
+    _require_one_kernel(function, opt_level)
     require_runs_here(target)
     places = places or (0, arguments.size)
     try:

@@ -8,6 +8,7 @@ contracted with the sum may depend on it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from tvm.ir import Op
 from ..core.measured import FAST_MATH
 
 _COMMUTATIVE = frozenset(["add", "multiply", "maximum", "minimum"])
+_PRODUCTS, _SUMS = frozenset(["multiply", "divide"]), frozenset(["add", "subtract"])
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
 
@@ -44,6 +46,12 @@ class ScalarFunction:
     constants: tuple[str, ...]
     body: relay.Expr
     variable: relay.Var
+
+    @property
+    def may_contract(self) -> bool:
+        """True if it has products and sums, which LLVM makes fused multiply-adds in one kernel."""
+        operators = set(re.findall(r"[\w.]+(?=\()", self.text))
+        return not (operators.isdisjoint(_PRODUCTS) or operators.isdisjoint(_SUMS))
 
     def with_length(self, length: int) -> tvm.IRModule:
         """A typed module that applies the function to a vector ``x``."""

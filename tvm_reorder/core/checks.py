@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 
@@ -106,6 +107,9 @@ class Chain:
         sign each; else 0.
     pad_value : float or None
         What an explicit padding between the chain and the pool writes; see ``padding.py``.
+    totals : tuple of MonotoneMap
+        Entry k is f_1 o ... o f_(k+1), where certificates say more of it than its parts do; by
+        its parts if not given.
     """
 
     window: PoolWindow | Refusal
@@ -118,6 +122,7 @@ class Chain:
     meets_addition: bool = False
     filters: int = 0
     pad_value: float | None = None
+    totals: tuple[MonotoneMap, ...] = ()
 
     def find_padding(self, moved: int) -> float | None:
         """What to pad with before the `moved` links next to the pool; None if nobody knows."""
@@ -240,15 +245,15 @@ def _check_window(window: PoolWindow | Refusal) -> Refusal | None:
 def _find_exchanges(chain: Chain, config: ReorderConfig) -> tuple[list[_Exchange], Refusal | None]:
     """The longest exchange at the maximum, a longer one at other ends, and the first objection."""
     found: dict[bool, _Exchange] = {}  # by whether f is taken at the maximum alone
-    note, total, stop = None, None, chain.stop
+    note, stop = None, chain.stop
+    totals = chain.totals or accumulate((link.map for link in chain.links), compose)
     wraps = first_wrapping_link(
         [link.map for link in chain.links], chain.base_dtypes, chain.input_range
     )
-    for index, link in enumerate(chain.links):
+    for index, (link, total) in enumerate(zip(chain.links, totals)):
         if link.shared or index == wraps:
             stop = link.shared or _overflow(link)
             break
-        total = link.map if total is None else compose(total, link.map)
         ends = find_ends(total.directions)
         objection = _objection(total, ends, chain, index, config)
         if objection is None:

@@ -1,7 +1,7 @@
 """What above a model's max pools a certificate would speak for.
 
-Each step that no proof covers, the library functions inside a composite, and the whole chain as
-one function where all its constants are scalars.
+Each step that no proof covers, the library functions inside a composite, and the chain as one
+function, from the pool up to the first step with operands of its own for each channel.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from tvm import relay
 
 from ..certify.expressions import ScalarFunction
 from ..core.config import ReorderConfig
+from ..core.monotone import Direction, MonotoneMap
 from .activations import ACTIVATIONS
 from .certified import read_function
 from .chains import read_steps
@@ -60,22 +61,25 @@ def _find_above(graph: FunctionGraph, pool: relay.Call) -> Iterator[ScalarFuncti
     while tops:
         top = tops.pop()
         steps, base, _ = read_steps(graph, top, scene.over(top))
-        yield from _read_candidates(steps, top, base)
+        yield from _read_candidates(steps)
         if op_name(base) == "concatenate" and isinstance(base.args[0], relay.Tuple):
             tops.extend(base.args[0].fields)
 
 
-def _read_candidates(steps: list[Step], top, base) -> Iterator[ScalarFunction]:
-    unproven = [step for step in steps if step.link.map.worst_ulp is None]
+def _read_candidates(steps: list[Step]) -> Iterator[ScalarFunction]:
+    unproven = [step for step in steps if _is_unproven(step.link.map)]
     pairs = [(step.root, step.source) for step in unproven]
     for step in unproven:
         pairs += [(call, call.args[0]) for call in step.region if _is_library_call(call)]
-    if unproven and len(steps) > 1:
-        pairs.append((top, base))
-    for root, source in pairs:
-        function = read_function(root, source)
-        if function is not None:
-            yield function
+    found = [read_function(*pair) for pair in pairs]
+    if unproven:
+        prefixes = [read_function(steps[0].root, step.source) for step in steps]
+        found += [function for function in prefixes if function is not None][-1:]
+    yield from (function for function in found if function is not None)
+
+
+def _is_unproven(known: MonotoneMap) -> bool:
+    return known.worst_ulp is None or Direction.OTHER in known.directions
 
 
 def _is_library_call(call: relay.Call) -> bool:

@@ -9,6 +9,8 @@ Side conditions
     * float16 is computed in float32 and rounded, which is monotone, so a library function (one
       operator) that never strays on float32 never does on float16; a composite may, for it is
       rounded in between.
+    * Certificates are of one kernel.  Where each operator is a kernel of its own, products and sums
+      are not contracted, so those of functions that have both do not count.
     * bfloat16 kernels round where they end, so no sweep of one function decides there.
 """
 
@@ -43,10 +45,13 @@ class CertificateSource:
         As ``ReorderConfig.certify``.
     fast_math : bool
         True if FastMath will replace exp, tanh and erf.
+    apart : bool
+        True if each operator becomes a kernel of its own.
     """
 
     mode: str
     fast_math: bool = False
+    apart: bool = False
 
     def worst_of(self, operator: str, dtype: str, direction: Direction) -> int | None:
         """How far a one-argument operator strays from its direction, in ulp; None if unknown.
@@ -78,22 +83,23 @@ class CertificateSource:
         """The map from `source` to `root` with what a certificate adds to it.
 
         A direction that the parts give is kept, and judged by how far the function strays from it;
-        where they give none, the certificate's own is taken.
+        where they give none, or a valley that has one side only, the certificate's own is taken.
         """
         is_open = known.directions == (Direction.OTHER,)
-        if self.mode == "off" or (known.worst_ulp is not None and not is_open):
+        if self.mode == "off" or (known.worst_ulp == 0 and not is_open):
             return known
         function = read_function(root, source)
-        if function is None:
+        if function is None or (self.apart and function.may_contract):
             return known
         found = self._find(at_level(function, 4) if self.fast_math else function)
         if found is None:
             return known
-        if is_open:
-            direction = (Direction(found.direction),)
-            return replace(known, directions=direction, worst_ulp=found.worst_ulp, why=None)
         (direction,) = known.directions
-        return replace(known, worst_ulp=found.worst_as(direction))
+        strays = found.worst_as(direction)
+        if is_open or (direction is Direction.VALLEY and found.worst_ulp <= strays):
+            own = (Direction(found.direction),)
+            return replace(known, directions=own, worst_ulp=found.worst_ulp, why=None)
+        return replace(known, worst_ulp=strays)
 
     def _find(self, function: ScalarFunction) -> Certificate | None:
         found = find_certificate(make_key(function, current_target()))

@@ -7,6 +7,7 @@ A step is one operator, a composite (``composites.py``), the importer's flattene
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +16,7 @@ from tvm.ir import Op
 
 from ..core.checks import Chain, Link
 from ..core.intervals import is_integer
+from ..core.monotone import MonotoneMap, compose
 from ..core.refusal import Reason, Refusal, contraction, varies
 from .composites import find_branches, read_composite
 from .facts import read_constant, read_dtype, read_shape
@@ -99,8 +101,21 @@ def read_chain(
         meets_addition=is_product(top) and graph.feeds_addition(pool),
         filters=_count_filters(graph, base, steps, scene),
         pad_value=scene.pool.pad_value,
+        totals=tuple(_describe_prefixes(steps, scene)),
     )
     return chain, steps
+
+
+def _describe_prefixes(steps: list[Step], scene: Scene) -> Iterator[MonotoneMap]:
+    """The steps next to the pool as one map, for each number of them, by parts or certificate."""
+    total = None
+    for step in steps:
+        if total is None:
+            total = step.link.map
+        else:
+            total = compose(total, step.link.map)
+            total = scene.certified.describe(total, steps[0].root, step.source)
+        yield total
 
 
 def _skip_steps(value: relay.Expr) -> relay.Expr:

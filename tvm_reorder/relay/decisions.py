@@ -17,6 +17,7 @@ from ..core.records import describe_problems, read_records
 from ..core.refusal import Refusal
 from ..core.workload import SiteWorkload
 from .circumstances import read_circumstances
+from .context import are_apart
 from .facts import PoolFacts, read_convolution, read_fused_attributes, read_pool, read_shape
 from .fusion import find_general_obstacle, find_obstacle
 from .op.conv2d_max_pool2d import FusedAttributes, make_model, read_tuned_times
@@ -148,7 +149,7 @@ def make_decider(
         find_general_obstacle(context, target),
         _load_records(config),
         _find_model(target),
-        _are_apart(context),
+        are_apart(context),
     )
 
 
@@ -158,12 +159,6 @@ def _find_model(target: str) -> CostModel | None:
     if target != "cuda":
         return None
     return find_gpu_model(str(tvm.target.Target.current().attrs.get("arch", "")))
-
-
-def _are_apart(context: tvm.transform.PassContext) -> bool:
-    """True if FuseOps will leave each operator by itself."""
-    depth = (context.config or {}).get("relay.FuseOps.max_depth")
-    return context.opt_level == 0 or (depth is not None and int(depth) == 1)
 
 
 def read_tuned(conv: relay.Call, attributes: FusedAttributes) -> tuple[float | None, float | None]:

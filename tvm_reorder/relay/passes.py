@@ -20,6 +20,8 @@ from ..core.measured import MEASURED_TARGET
 from ..core.refusal import Reason, Refusal
 from ..core.report import Report, Site, Status
 from ..core.selection import leave_out
+from .certified import CertificateSource
+from .context import are_apart, has_fast_math
 from .decisions import SiteDecider, make_decider
 from .facts import read_pool
 from .fusion import fuse
@@ -103,7 +105,10 @@ class ReorderActivations:
     def _transform_function(self, mod, variable, context, left_out):
         graph = FunctionGraph(mod[variable])
         others = [_describe_average(pool, graph) for pool in graph.average_pools]
-        target, fast_math = _read_target(), _has_fast_math(context)
+        target = _read_target()
+        certified = CertificateSource(
+            self.config.certify, has_fast_math(context), are_apart(context)
+        )
         sites: list[Site | None] = [None] * len(graph.max_pools)
         numbers = list(range(len(sites)))
         decider = make_decider(self.config, context, target)
@@ -117,7 +122,7 @@ class ReorderActivations:
                 if number is None
                 else _weigh(graph, pool, verdict, decider, left_out.get(number))
                 for number, pool, verdict in zip(
-                    numbers, graph.max_pools, decide(graph, rule, self.config, target, fast_math)
+                    numbers, graph.max_pools, decide(graph, rule, self.config, target, certified)
                 )
             ]
             for number, pool, verdict in zip(numbers, graph.max_pools, verdicts):
@@ -192,13 +197,6 @@ def _read_target() -> str:
     architecture = (triple or platform.machine()).partition("-")[0].lower()
     is_x86 = architecture in ("x86_64", "amd64")
     return MEASURED_TARGET if is_x86 else f"{kind} {architecture}"
-
-
-def _has_fast_math(context) -> bool:
-    """True if TVM's FastMath pass, opt_level 4, will run in this context."""
-    if "FastMath" in context.disabled_pass:
-        return False
-    return context.opt_level >= 4 or "FastMath" in context.required_pass
 
 
 def _weigh(graph, pool, verdict: Verdict, decider: SiteDecider, left_out) -> Verdict:

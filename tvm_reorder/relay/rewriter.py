@@ -59,13 +59,16 @@ class Verdict:
 
 
 def decide(
-    graph: FunctionGraph, rule: Rule, config: ReorderConfig, target: str, fast_math: bool
+    graph: FunctionGraph,
+    rule: Rule,
+    config: ReorderConfig,
+    target: str,
+    certified: CertificateSource,
 ) -> list[Verdict]:
     """One verdict for each max pool, in order of execution."""
-    certified = CertificateSource(config.certify, fast_math)
     verdicts = []
     for pool in graph.max_pools:
-        scene = Scene(read_pool(pool, graph), target, fast_math, certified)
+        scene = Scene(read_pool(pool, graph), target, certified.fast_math, certified)
         verdicts.append(_decide_pool(graph, rule, config, pool, scene))
     return verdicts
 
