@@ -43,6 +43,17 @@ def test_force_walks_again(own, capsys):
     assert store.read_certificate(path, key).steps == 0
 
 
+def test_an_edited_certificate_is_named_in_one_line(own, tmp_path, capsys):
+    model = save_network(tmp_path / "sigmoid.onnx", ("Sigmoid",))
+    path = store.user_path(make_key(build_function("sigmoid", "float32"), PLAIN))
+    path.parent.mkdir()
+    path.write_text('{"schema": 1}')
+    assert main(["compare", str(model), "--target", "llvm", "--repeat", "1"]) == 0
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"tvm-reorder: note: the certificate {path} has been changed")
+    assert said.endswith("it is not used")
+
+
 def test_fast_math_is_certified_at_level_four(capsys):
     assert main(["certify", "tanh", "--dtype", "float16", "--opt-level", "4", "--json", "-"]) == 0
     (data,) = json.loads(capsys.readouterr().out)

@@ -5,7 +5,8 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from tvm_reorder.core.checks import Chain, Link, Plan, check_exchange
+from tvm_reorder.core.chain import Chain, Link
+from tvm_reorder.core.checks import Plan, check_exchange
 from tvm_reorder.core.config import ReorderConfig
 from tvm_reorder.core.ends import THE_MAXIMUM, Ends, find_ends
 from tvm_reorder.core.monotone import Direction, MonotoneMap, guess_direction

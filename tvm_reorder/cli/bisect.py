@@ -43,14 +43,12 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> int:
     """Bisect; the exit status is 1 if results differ."""
-    from .known import note_unusable_records
     from .models import open_model
     from .targets import open_device, read_target
 
     check_writable(args.json, "--json")
     target = read_target(args.target, must_run_here=True)
     device = open_device(target)
-    note_unusable_records(args, target)
     model = open_model(args)
     trial = _Trial(model, target, device, args)
     result = _bisect(trial, reorder_config(args), args)

@@ -45,7 +45,6 @@ def run(args) -> int:
 def _compare(args):
     from ..core.turns import time_in_turns
     from .inputs import choose_inputs
-    from .known import note_unusable_records
     from .measure import Runner, compare_outputs, summarise
     from .models import open_model
     from .targets import open_device, read_target
@@ -53,7 +52,6 @@ def _compare(args):
     check_writable(args.json, "--json")
     target = read_target(args.target, must_run_here=True)
     device = open_device(target)
-    note_unusable_records(args, target)
     model = open_model(args)
     inputs = choose_inputs(args, model.inputs)
     stock_library, reordered_library, report = _build_both(model, target, args)

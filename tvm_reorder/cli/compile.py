@@ -35,7 +35,6 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> int:
     """Compile; the exit status is 0."""
-    from .known import note_unusable_records
     from .models import open_model
     from .targets import check_buildable, read_target
 
@@ -45,7 +44,6 @@ def run(args) -> int:
     check_writable(args.json, "--json")
     target = read_target(args.target)
     check_buildable(target)
-    note_unusable_records(args, target)
     model = open_model(args)
     with progress("compiling"):
         report = _compile(model, args)

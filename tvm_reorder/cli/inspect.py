@@ -24,13 +24,11 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> int:
     """Inspect; the exit status is 0."""
-    from .known import note_unusable_records
     from .models import open_model
     from .targets import read_target
 
     check_writable(args.json, "--json")
     target = read_target(args.target)
-    note_unusable_records(args, target)
     model = open_model(args)
     with progress("inspecting"):
         found = _inspect(model, target, args).as_dict()

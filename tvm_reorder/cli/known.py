@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..core.records import Records, describe_problems, read_records
-from ..relay.circumstances import Circumstances, read_circumstances
+from ..relay.circumstances import Circumstances
 from .output import note
 
 
@@ -33,12 +33,3 @@ def read_known(path: str, circumstances: Circumstances, say: bool = True) -> Rec
     if problems and say:
         note(describe_problems(path, problems))
     return records
-
-
-def note_unusable_records(args, target) -> None:
-    """Say which lines of ``--records`` a build will leave out.
-
-    The pass warns of them itself, but the command line keeps TVM's and its warnings to --verbose.
-    """
-    if args.records is not None and not args.verbose:
-        read_known(args.records, read_circumstances(target))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import traceback
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from .. import __version__
 from ..core.selection import UnknownSite
 from .errors import UsageError, first_line, require_relay
 from .options import Parser
+from .quiet import quiet
 
 DONE, DIFFER, FAILED = 0, 1, 2
 
@@ -53,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         args = make_parser().parse_args(argv)
         _prepare_environment(getattr(args, "threads", None))
         require_relay()
-        with _quiet(is_verbose):
+        with quiet(is_verbose):
             status = args.run(args)
         sys.stdout.flush()
         return status
@@ -74,22 +71,6 @@ def _prepare_environment(threads: int | None) -> None:
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
     if threads is not None:
         os.environ["TVM_NUM_THREADS"] = str(threads)
-
-
-@contextmanager
-def _quiet(is_verbose: bool) -> Iterator[None]:
-    """No warnings inside the block, such as AutoTVM's that nothing has been tuned."""
-    if is_verbose:
-        yield
-        return
-    disabled = logging.root.manager.disable
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(disabled)
 
 
 def _fail(message: str, is_verbose: bool) -> int:

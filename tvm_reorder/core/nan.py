@@ -30,7 +30,7 @@ from .monotone import ANY_RANK, MonotoneMap
 from .refusal import Reason, Refusal
 
 if TYPE_CHECKING:
-    from .checks import Chain
+    from .chain import Chain
 
 
 def find_nan_objection(

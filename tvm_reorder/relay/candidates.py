@@ -19,8 +19,8 @@ from .certified import read_function
 from .chains import read_steps
 from .facts import read_pool
 from .names import is_relay_graph
-from .operators import Scene
 from .pipeline import reorder
+from .scene import Scene
 from .sites import FunctionGraph, op_name
 from .steps import Step
 

@@ -14,7 +14,7 @@ from functools import partial
 from tvm import relay
 from tvm.ir import Op
 
-from ..core.checks import Chain, Link
+from ..core.chain import Chain, Link
 from ..core.intervals import is_integer
 from ..core.monotone import MonotoneMap, compose
 from ..core.refusal import Reason, Refusal, contraction, varies
@@ -24,14 +24,11 @@ from .flat_prelu import is_flat_prelu, read_flat_prelu
 from .integer_bounds import read_integer_bound
 from .moves import MOVES, as_uniform, is_move, read_moves
 from .nan import do_keep_nan
-from .operators import (
-    TWO_ARGUMENTS,
-    Scene,
-    read_operator,
-    shrink,
-)
+from .operands import shrink
+from .operators import read_operator
 from .patterns import ADDITIONS, AVERAGE_POOLS, MAX_POOLS, PRODUCERS
 from .quantised import build_signed_rounding, find_inseparable, read_signed_rounding
+from .scene import Scene
 from .signs import count_filters
 from .sites import FunctionGraph, op_name
 from .steps import (
@@ -45,6 +42,7 @@ from .steps import (
     is_uniform,
     mark_splits,
 )
+from .two_arguments import TWO_ARGUMENTS
 
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
 _KEEPS_VALUES = MOVES.union(["strided_slice", "annotation.stop_fusion"])  # some of them, in order

@@ -11,14 +11,15 @@ import numpy as np
 from tvm import relay
 from tvm.ir import Op
 
-from ..core.checks import Link
+from ..core.chain import Link
 from ..core.monotone import Direction, MonotoneMap, compose, guess_direction, join_directions
 from ..core.refusal import Refusal, varies
 from .facts import read_dtype
 from .nan import do_keep_nan
-from .operators import Scene, is_full_size, read_operator
+from .operators import read_operator
 from .patterns import composite_patterns
 from .quantised import find_inseparable
+from .scene import Scene, is_full_size
 from .sites import FunctionGraph, op_name
 from .steps import (
     Step,

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import tvm
 from tvm import relay
 
-from ..core.checks import Plan, lowest_value
+from ..core.checks import Plan
 from ..core.config import ReorderConfig
 from ..core.decision import Action, CostModel, Decision, TimedRecords, choose
 from ..core.gpu_model import find_gpu_model
+from ..core.lowest import lowest_value
 from ..core.measured import MEASURED_TARGET
 from ..core.records import describe_problems, read_records
 from ..core.refusal import Refusal

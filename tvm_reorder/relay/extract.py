@@ -18,8 +18,8 @@ from ..core.workload import SiteWorkload
 from .chains import read_steps
 from .facts import read_constant, read_pool, read_shape
 from .names import is_relay_graph
-from .operators import Scene
 from .patterns import PRODUCERS
+from .scene import Scene
 from .sites import FunctionGraph, op_name
 
 # Reading the steps needs a target only to tell how exact they are, which is not asked here.

@@ -11,7 +11,7 @@ from tvm import IRModule, relay
 from tvm.ir import TensorType
 from tvm.tir import IntImm
 
-from ..core.checks import lowest_value
+from ..core.lowest import lowest_value
 from ..core.refusal import Reason, Refusal
 from ..core.window import AdaptiveAxis, PoolWindow, WindowAxis
 from ..core.workload import Convolution

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from tvm import relay
 
-from ..core.checks import Link
+from ..core.chain import Link
 from ..core.refusal import Refusal, non_finite, unknown_sign, varies
 from .facts import read_constant, read_dtype, read_shape
 from .nan import do_keep_nan
-from .operators import make_leaky, shrink
+from .operands import shrink
+from .operators import make_leaky
 from .sites import op_name
 from .steps import Step, find_sharing
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from tvm import relay
 
 from ..core.measured import MEASURED_TARGET
-from .operators import Scene
+from .scene import Scene
 from .sites import op_name
 
 KEEPS_NAN = frozenset(

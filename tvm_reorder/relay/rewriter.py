@@ -19,11 +19,11 @@ from ..core.refusal import Refusal
 from ..core.workload import SiteWorkload
 from .certified import CertificateSource
 from .facts import read_pool
-from .operators import Scene
 from .patterns import make_max_pool_pattern
 from .reductions import restore_shape
 from .rules import Match, Rule
 from .rules.rule import mark_span
+from .scene import Scene
 from .sites import FunctionGraph
 
 

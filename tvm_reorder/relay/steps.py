@@ -9,12 +9,12 @@ from math import prod
 from tvm import relay
 from tvm.ir import Span
 
-from ..core.checks import Link
+from ..core.chain import Link
 from ..core.refusal import Reason, Refusal
 from .facts import read_dtype, read_shape
 from .moves import read_moves
-from .operators import Scene
 from .patterns import ADDITIONS
+from .scene import Scene
 from .sites import FunctionGraph, op_name
 
 _PASS_PRODUCTS = frozenset(["negative", "copy", "cast"])  # an FMA takes either sign

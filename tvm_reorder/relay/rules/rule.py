@@ -9,12 +9,13 @@ from typing import NamedTuple, Protocol
 from tvm import relay
 from tvm.ir import SequentialSpan, SourceName, Span
 
-from ...core.checks import Chain, Plan
+from ...core.chain import Chain
+from ...core.checks import Plan
 from ...core.config import ReorderConfig
 from ...core.refusal import Refusal
 from ..facts import PoolFacts, lowest_constant, read_dtype
-from ..operators import Scene
 from ..reductions import rebuild_pool_call
+from ..scene import Scene
 from ..sites import FunctionGraph
 from ..steps import Step
 

@@ -1,0 +1,86 @@
+"""The operand of a two-argument operator, which must not vary inside the window.
+
+A full-size constant that happens not to is shrunk, because it has to broadcast over the pooled
+tensor.  A constant is finite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import relay
+
+from ..core.refusal import Refusal, non_finite, varies
+from .facts import PoolFacts, read_constant, read_dtype, read_shape
+from .scene import Scene, is_full_size
+
+
+@dataclass(frozen=True)
+class Operand:
+    """The other argument of a two-argument operator.
+
+    Parameters
+    ----------
+    values : numpy.ndarray or None
+        Its value, broadcasting over the tensor, or None if unknown at compile time.
+    replacement : relay.Expr or None
+        A smaller constant to use after the pool, if this one has the full spatial size.
+    """
+
+    values: np.ndarray | None
+    replacement: relay.Expr | None = None
+
+
+def read_operand(expr: relay.Expr, scene: Scene, name: str) -> Operand | Refusal:
+    """The operand of the operator `name` that is not the data."""
+    if len(read_shape(expr.checked_type)) > len(scene.pool.shape):
+        return varies(f"the other operand of {name}")
+    values = read_constant(expr)
+    refusal = finite_or(values, f"the other operand of {name}")
+    if refusal:
+        return refusal
+    if not is_full_size(expr, scene.pool):
+        return Operand(_unbounded(values))
+    shrunk = None if values is None else shrink(values, scene.pool)
+    if shrunk is None:
+        return varies(f"the other operand of {name}")
+    return Operand(_unbounded(shrunk), relay.const(shrunk, read_dtype(expr)))
+
+
+def _unbounded(values: np.ndarray | None) -> np.ndarray | None:
+    """Integers as Python integers, so that evaluating an interval's end cannot wrap."""
+    if values is None or values.dtype.kind not in "iu":
+        return values
+    return values.astype(object)
+
+
+def spread(values: np.ndarray, pool: PoolFacts) -> np.ndarray | None:
+    """One value per (batch, channel) pair, in the tensor's order.
+
+    An open extent counts as 1; None if the values vary along it.
+    """
+    try:
+        return np.broadcast_to(values, pool.plane_shape).ravel()
+    except ValueError:
+        return None
+
+
+def shrink(values: np.ndarray, pool: PoolFacts) -> np.ndarray | None:
+    """The array with one element along each window axis, None if it varies along one."""
+    offset = len(pool.shape) - values.ndim
+    for axis in pool.window_axes:
+        if axis < offset:
+            continue
+        first = np.take(values, [0], axis=axis - offset)
+        if not np.array_equal(values, np.broadcast_to(first, values.shape)):
+            return None
+        values = first
+    return np.ascontiguousarray(values)
+
+
+def finite_or(values: np.ndarray | None, subject: str) -> Refusal | None:
+    """Set if a known value is not finite."""
+    if values is None or np.isfinite(values.astype(np.float64)).all():
+        return None
+    return non_finite(subject)

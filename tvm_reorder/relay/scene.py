@@ -1,0 +1,63 @@
+"""What reading an operator depends on, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from tvm import relay
+
+from ..core.monotone import MonotoneMap
+from .certified import NO_CERTIFICATES, CertificateSource
+from .facts import PoolFacts, read_shape
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What reading an operator depends on besides the operator.
+
+    Parameters
+    ----------
+    pool : PoolFacts
+        The pool the chain leads to.
+    target : str
+        TVM target kind and architecture the module is compiled for.
+    fast_math : bool
+        True if FastMath will replace exp, tanh and erf.
+    certified : CertificateSource
+        Where certificates come from.
+    """
+
+    pool: PoolFacts
+    target: str
+    fast_math: bool
+    certified: CertificateSource = NO_CERTIFICATES
+
+    def over(self, value: relay.Expr) -> Scene:
+        """The scene of a branch joined to what the pool reads: it has channels of its own."""
+        return replace(self, pool=replace(self.pool, shape=read_shape(value.checked_type)))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One call as a map of one of its operands.
+
+    Parameters
+    ----------
+    map : MonotoneMap
+        The map.
+    data : int
+        Which argument is the data.
+    replace : dict
+        Arguments to be exchanged for smaller ones after the pool, by position.
+    """
+
+    map: MonotoneMap
+    data: int = 0
+    replace: dict[int, relay.Expr] = field(default_factory=dict)
+
+
+def is_full_size(expr: relay.Expr, pool: PoolFacts) -> bool:
+    """True if the expression has more than one element along some window axis."""
+    shape = read_shape(expr.checked_type)
+    offset = len(pool.shape) - len(shape)
+    return any(axis >= offset and shape[axis - offset] != 1 for axis in pool.window_axes)
