@@ -1,8 +1,9 @@
 """Which results a licence leaves open: those of windows with a NaN, or with nothing but -inf.
 
 Every value on the way to the last pool is computed, at opt_level 0 by stock TVM, and what may be
-open is marked and pooled like the values themselves.  Behind more than one pool a mark cannot be
-followed: the whole result is open then.
+open is marked and pooled like the values themselves; so is what the pool reads as the graph is
+compiled, because a scale folded into a convolution's weights overflows elsewhere.  Behind more than
+one pool a mark cannot be followed: the whole result is open then.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from .graph import Graph
 from .run import build, execute
 
 
-def find_open(graph: Graph, inputs: dict[str, np.ndarray], licence: str) -> np.ndarray | bool:
+def find_open(
+    graph: Graph, inputs: dict[str, np.ndarray], licence: str, opt_level: int
+) -> np.ndarray | bool:
     """Marks on the last output's shape, or one for all of it.
 
     Parameters
@@ -28,6 +31,8 @@ def find_open(graph: Graph, inputs: dict[str, np.ndarray], licence: str) -> np.n
         What it is run on.
     licence : str
         What is asked of its results.
+    opt_level : int
+        What the graph is compiled at.
     """
     asked = Licence.parse(licence)
     if asked.nan and asked.strict:
@@ -38,7 +43,9 @@ def find_open(graph: Graph, inputs: dict[str, np.ndarray], licence: str) -> np.n
         pool.args[0], lambda e: values.append(e) if isinstance(e, (relay.Call, relay.Var)) else None
     )
     values = [value for value in values if not _is_weight(value)]
-    results = execute(build(_module(values), 0), _only(inputs, values))
+    given = _only(inputs, values)
+    results = execute(build(_module(values[-1:]), opt_level), given)
+    results = execute(build(_module(values), 0), given) + results
     shape = results[-1].shape
     floats = [result for result in results if result.dtype.kind == "f"]
     has_nan, is_lowest = [np.isnan(r) for r in floats], [r == -np.inf for r in floats]

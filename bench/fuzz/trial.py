@@ -206,7 +206,7 @@ def _judge(recipe, graph, inputs, pairs) -> tuple[str, str]:
     wrong = [n for n, pair in enumerate(pairs) if not _is_near(*pair, allowed)]
     if not wrong:
         return "equal", ""
-    is_open = find_open(graph, inputs, recipe["licence"])
+    is_open = find_open(graph, inputs, recipe["licence"], recipe["opt_level"])
     for number in wrong:
         before, after = pairs[number]
         marks = is_open if np.shape(is_open) in ((), before.shape) else np.any(is_open)

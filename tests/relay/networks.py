@@ -16,7 +16,7 @@ SPATIAL_AXES = {"NCW": (2,), "NCHW": (2, 3), "NHWC": (1, 2), "NCHW4c": (2, 3), "
 
 def constant(values, dtype="float32") -> relay.Constant:
     """A Relay constant."""
-    return relay.const(np.asarray(values, dtype=dtype))
+    return relay.const(np.asarray(values, dtype=dtype), dtype)
 
 
 def module(body: relay.Expr) -> tvm.IRModule:

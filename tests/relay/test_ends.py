@@ -188,7 +188,21 @@ def test_a_min_pool_written_as_a_max_pool_is_one_pool_over_negated_filters():
     assert report.sites[0].status is Status.EXCHANGED and report.sites[0].ends.signs == (-1,)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_float64_stays_float64(is_known):
+    x = relay.var("x", shape=(1, 3, 8, 8), dtype="float64")
+    weight = constant(RNG.normal(size=(4, 3, 3, 3)), "float64")
+    kernel = weight if is_known else relay.var("w", shape=(4, 3, 3, 3), dtype="float64")
+    data = relay.nn.conv2d(x, kernel, kernel_size=(3, 3), channels=4, padding=(1, 1))
+    scales = constant(np.reshape(SCALES, (4, 1, 1)), "float64")
+    inputs = {"x": RNG.normal(size=(1, 3, 8, 8))}
+    inputs |= {} if is_known else {"w": weight.data.numpy()}
+    report = assert_same_results(module(max_pool(relay.nn.relu(data) * scales)), inputs)
+    assert report.sites[0].ends.signs == (1, -1, 1, -1)
+    assert (report.sites[0].evaluations_after == 3 * 4 * 16) == is_known  # folded
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
 def test_integers_are_turned_without_wrapping(dtype):
     """-x wraps at the lowest integer, and unsigned ones have no negative."""
     info = np.iinfo(dtype)

@@ -81,13 +81,14 @@ def test_the_exchange_is_exact(name, arithmetic):
     q = CASES[name]
     report = assert_equal_on(quantised_net(q), draw(q), TARGETS[arithmetic])
     (site,) = report.sites
+    if name == "a scale that leaves int32":  # in integers: a float product leaves nothing
+        is_refused = site.status is Status.REFUSED
+        assert is_refused and site.refusal.reason is Reason.INTEGER_OVERFLOW, site.explanation
+        return
     assert site.status is Status.EXCHANGED, site.explanation
     assert f"cast to {q.dtype}" in site.chain
     requantizes = {"multiply", "fixed_point_multiply", "fixed_point_multiply_per_axis"}
-    wraps = name == "a scale that leaves int32"
-    assert bool(requantizes.intersection(site.chain)) != wraps
-    if wraps:
-        assert site.refusal.reason is Reason.INTEGER_OVERFLOW
+    assert requantizes.intersection(site.chain)
 
 
 @pytest.mark.parametrize("arithmetic", TARGETS)

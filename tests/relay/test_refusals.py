@@ -131,6 +131,10 @@ CASES = {
     "dynamic window": (Reason.DYNAMIC_WINDOW, dynamic),
     "branches differ": (Reason.BRANCHES_DIFFER, branches_that_differ),
     "integer bias": (Reason.INTEGER_OVERFLOW, integer_bias),
+    "rsqrt behind the pool": (
+        Reason.ZERO_SIGN,
+        lambda: module(relay.rsqrt(max_pool(relay.nn.relu(conv2d(image()))))),
+    ),
     "float to int": (Reason.INTEGER_OVERFLOW, lambda: conv_net(lambda x: x.astype("int32"))),
     "hill": (Reason.NOT_MONOTONE, lambda: conv_net(lambda x: relay.negative(relay.abs(x)))),
     "rsqrt": (Reason.UNPROVEN, lambda: conv_net(relay.rsqrt)),

@@ -59,6 +59,8 @@ class Chain:
         Entry k is the dtype of the value that f_1 o ... o f_k takes; entry 0 is the pool's own.
     input_range : tuple of int or None
         Interval of the value below the last link, if that is an integer.
+    overflow : Refusal or None
+        Set if that value may have overflowed on the way.
     stop : Refusal or None
         Why the chain could not be followed further; None if it reaches a producer.  Set if there
         are no links.
@@ -71,6 +73,8 @@ class Chain:
         sign each; else 0.
     pad_value : float or None
         What an explicit padding between the chain and the pool writes; see ``padding.py``.
+    zeros : Refusal or None
+        Set if the sign of a zero that the pool yields makes a difference to what follows.
     totals : tuple of MonotoneMap
         Entry k is f_1 o ... o f_(k+1), where certificates say more of it than its parts do; by
         its parts if not given.
@@ -81,11 +85,13 @@ class Chain:
     links: tuple[Link, ...]
     base_dtypes: tuple[str, ...]
     input_range: tuple[int, int] | None = None
+    overflow: Refusal | None = None
     stop: Refusal | None = None
     producer: Refusal | None = None
     meets_addition: bool = False
     filters: int = 0
     pad_value: float | None = None
+    zeros: Refusal | None = None
     totals: tuple[MonotoneMap, ...] = ()
 
     def find_padding(self, moved: int) -> float | None:

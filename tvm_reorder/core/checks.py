@@ -11,12 +11,15 @@ Side conditions, each with its reason
     * Each moved link has one user.  A second user of the value *below* the chain is harmless.
     * Every window sees a real element, and the geometry is static.
     * What TVM's max starts from, and pads with, makes no difference; see ``lowest.py``.
+    * Nothing behind the pool tells +0 from -0: which of them a window gives depends on the order.
     * NaN: what a window that holds one gives depends on where it stands; see ``nan.py``, which the
       licence ``nan`` asks.
     * Contraction: LLVM makes one fused multiply-add, rounded once, of a float multiply and an add
       in one kernel.  The exchange neither separates such a pair nor makes a new one.
     * What an explicit padding before the pool writes is a value of the moved steps.
-    * Integer steps do not wrap: the interval of values is followed up the chain.
+    * No integer step can wrap, neither one that moves nor one above it in the same kernel: to TVM
+      and LLVM overflow is undefined, and they simplify what follows as if there were none
+      (max(x * x, 0) to x * x).  The interval of values is followed up the chain.
     * The exchange saves evaluations.
 """
 
@@ -33,7 +36,7 @@ from .intervals import first_wrapping_link
 from .lowest import find_infinity_objection, may_fall_below_lowest
 from .monotone import Direction, MonotoneMap, compose
 from .nan import find_nan_objection
-from .refusal import Reason, Refusal, contraction
+from .refusal import Reason, Refusal, contraction, overflow
 from .window import PoolWindow
 
 _NOT_A_VALLEY = "neither rising nor falling throughout, nor a valley"
@@ -86,11 +89,18 @@ def check_exchange(chain: Chain, config: ReorderConfig) -> Plan | Refusal:
         return refusal
     if not chain.links:
         return chain.stop
-    exchanges, note = _find_exchanges(chain, config)
+    wraps = first_wrapping_link(
+        [link.map for link in chain.links], chain.base_dtypes, chain.input_range
+    )
+    exchanges, note = _find_exchanges(chain, config, wraps)
     if not exchanges:
         return note
     if chain.producer and not config.any_producer:
         return chain.producer
+    if chain.overflow or wraps is not None:
+        return chain.overflow or _overflow(chain.links[wraps])
+    if chain.zeros:
+        return chain.zeros
     plans = [_make_plan(chain, exchange) for exchange in exchanges]
     saving = [plan for plan in plans if plan.evaluations.is_saving]
     if not saving:
@@ -150,14 +160,13 @@ def _check_window(window: PoolWindow | Refusal) -> Refusal | None:
     return None
 
 
-def _find_exchanges(chain: Chain, config: ReorderConfig) -> tuple[list[_Exchange], Refusal | None]:
+def _find_exchanges(
+    chain: Chain, config: ReorderConfig, wraps: int | None
+) -> tuple[list[_Exchange], Refusal | None]:
     """The longest exchange at the maximum, a longer one at other ends, and the first objection."""
     found: dict[bool, _Exchange] = {}  # by whether f is taken at the maximum alone
     note, stop = None, chain.stop
     totals = chain.totals or accumulate((link.map for link in chain.links), compose)
-    wraps = first_wrapping_link(
-        [link.map for link in chain.links], chain.base_dtypes, chain.input_range
-    )
     for index, (link, total) in enumerate(zip(chain.links, totals)):
         if link.shared or index == wraps:
             stop = link.shared or _overflow(link)
@@ -258,9 +267,4 @@ def _say_directions(total: MonotoneMap) -> str:
 
 
 def _overflow(link: Link) -> Refusal:
-    return Refusal(
-        Reason.INTEGER_OVERFLOW,
-        f"{link.map.name} on {link.dtype}",
-        "able to leave the range of its dtype",
-        "within it",
-    )
+    return overflow(link.map.name, link.dtype)

@@ -32,6 +32,7 @@ class Reason(Enum):
     PADDING_VALUE = "padding-value"
     NEGATIVE_INFINITY = "negative-infinity"
     NAN = "nan"
+    ZERO_SIGN = "zero-sign"
     NO_SAVING = "no-saving"
     PRODUCER = "producer"
     BRANCHES_DIFFER = "branches-differ"
@@ -64,6 +65,16 @@ def require(
 ) -> Refusal | None:
     """None if the condition holds, else the refusal."""
     return None if condition else Refusal(reason, subject, str(actual), required)
+
+
+def overflow(name: str, dtype: str) -> Refusal:
+    """The refusal of an integer step that may overflow."""
+    return Refusal(
+        Reason.INTEGER_OVERFLOW,
+        f"{name} on {dtype}",
+        "able to leave the range of its dtype",
+        "within it",
+    )
 
 
 def non_finite(subject: str) -> Refusal:

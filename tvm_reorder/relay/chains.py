@@ -17,7 +17,7 @@ from tvm.ir import Op
 from ..core.chain import Chain, Link
 from ..core.intervals import is_integer
 from ..core.monotone import MonotoneMap, compose
-from ..core.refusal import Reason, Refusal, contraction, varies
+from ..core.refusal import Reason, Refusal, contraction, overflow, varies
 from .composites import find_branches, read_composite
 from .facts import read_constant, read_dtype, read_shape
 from .flat_prelu import is_flat_prelu, read_flat_prelu
@@ -88,17 +88,20 @@ def read_chain(
     if not steps and stop is None:
         stop = Refusal(Reason.NO_ACTIVATION, "what the pool reads", op_name(base), "an activation")
     dtypes = (scene.pool.dtype, *(read_dtype(step.source) or "" for step in steps))
+    bound = read_integer_bound(base) if is_integer(dtypes[-1]) else None
     chain = Chain(
         window=scene.pool.window,
         planes=scene.pool.planes,
         links=tuple(step.link for step in steps),
         base_dtypes=dtypes,
-        input_range=read_integer_bound(base) if is_integer(dtypes[-1]) else None,
+        input_range=bound,
+        overflow=_find_overflow(base) if is_integer(dtypes[-1]) and bound is None else None,
         stop=stop,
         producer=(stop or producer) if producer else None,
         meets_addition=is_product(top) and graph.feeds_addition(pool),
         filters=_count_filters(graph, base, steps, scene),
         pad_value=scene.pool.pad_value,
+        zeros=_find_sign_reader(scene),
         totals=tuple(_describe_prefixes(steps, scene)),
     )
     return chain, steps
@@ -114,6 +117,17 @@ def _describe_prefixes(steps: list[Step], scene: Scene) -> Iterator[MonotoneMap]
             total = compose(total, step.link.map)
             total = scene.certified.describe(total, steps[0].root, step.source)
         yield total
+
+
+def _find_overflow(base: relay.Expr) -> Refusal:
+    return overflow(op_name(base), read_dtype(base))
+
+
+def _find_sign_reader(scene: Scene) -> Refusal | None:
+    if scene.sign_reader is None:
+        return None
+    actual = f"what {scene.sign_reader} tells infinities apart by"
+    return Refusal(Reason.ZERO_SIGN, "the sign of a zero from the pool", actual, "of no effect")
 
 
 def _skip_steps(value: relay.Expr) -> relay.Expr:

@@ -1,69 +1,179 @@
-"""Which values an integer convolution or dense layer can give.
+"""Which values an integer can have, from what computes it.
 
 Identity
-    |sum of w_i x_i| <= (sum of |w_i|) * max |x_i|, filter by filter.
+    Interval arithmetic over the operators that quantised networks are made of, and
+    |sum of w_i x_i| <= (sum of |w_i|) * max |x_i|, filter by filter, for a convolution.
 
-A quantised convolution often reads its data behind ``cast(x) - zero point``: there the narrow
-dtype says more than the wide one.
+Why it matters
+    To TVM and LLVM integer overflow is undefined, and what stands in one kernel with an operator
+    that may overflow is simplified as if it never did.  What is read from memory, another kernel's
+    result or an input, is whatever its dtype holds.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from math import prod
 
 import numpy as np
 from tvm import relay
+from tvm.ir import Op
 
 from ..core.intervals import dtype_range, is_integer
-from .facts import read_constant, read_dtype
+from .facts import read_constant, read_dtype, read_shape
 from .patterns import PRODUCERS
-from .sites import op_name
+from .reductions import read_reduced_axes
+
+Bound = tuple[int, int]
+_COMPUTES_IN_PLACE = (0, 1, 2)  # TOpPattern: elementwise, broadcast, injective
+_MOST = 256  # operators looked at; a deeper expression is no quantised convolution's
 
 
-def read_integer_bound(producer: relay.Expr) -> tuple[int, int] | None:
-    """Interval an integer convolution or dense layer can reach, None if its weights are unknown.
+def read_integer_bound(value: relay.Expr) -> Bound | None:
+    """Interval of an integer value.
 
-    Where the layout does not name the filters, all weights count together.
+    Parameters
+    ----------
+    value : relay.Expr
+        Typed, of an integer dtype.
+
+    Returns
+    -------
+    tuple of int or None
+        None if an operator in the kernel that computes it may overflow, or is not known here.
     """
-    if op_name(producer) == "strided_slice":  # of channels that the target's instructions padded
-        return read_integer_bound(producer.args[0])
-    if op_name(producer) not in PRODUCERS:
-        return None
-    data_dtype, weight = read_dtype(producer.args[0]), producer.args[1]
-    values = read_constant(weight) if data_dtype and is_integer(data_dtype) else None
-    if values is None:
-        return None
-    weights = np.abs(values.astype(np.int64))
-    layout = re.sub("[^A-Za-z]", "", str(getattr(producer.attrs, "kernel_layout", "")))
-    if len(layout) == weights.ndim and "O" in layout:
-        others = tuple(i for i, axis in enumerate(layout) if axis != "O")
-        weights = weights.sum(others).max(initial=0, keepdims=True)
-    # Padding with zeros belongs to the convolution.
-    largest = max(abs(end) for end in _read_range(producer.args[0]))
-    bound = int(weights.sum()) * largest
-    return -bound, bound
+    return _Reader().read(value)
 
 
-def _read_range(expr: relay.Expr) -> tuple[int, int]:
-    """Interval of an integer value; the dtype's own where nothing is known."""
-    everything = dtype_range(read_dtype(expr))
-    low, high = _derive_range(expr) or everything
-    return (low, high) if everything[0] <= low and high <= everything[1] else everything
+class _Reader:
+    """Bounds of expressions, each computed once."""
+
+    def __init__(self):
+        self._known: dict[relay.Expr, Bound | None] = {}
+        self._seen = 0
+
+    def read(self, value: relay.Expr) -> Bound | None:
+        """Interval of an integer; the dtype's own for what is read from memory."""
+        if value not in self._known:
+            self._seen += 1
+            self._known[value] = None if self._seen > _MOST else self._derive(value)
+        return self._known[value]
+
+    def _derive(self, value: relay.Expr) -> Bound | None:
+        everything = dtype_range(read_dtype(value))
+        constant = read_constant(value)
+        if constant is not None:
+            return (int(constant.min()), int(constant.max())) if constant.size else everything
+        if not isinstance(value, relay.Call) or not isinstance(value.op, Op):
+            return everything
+        if value.op.name in PRODUCERS:
+            return _fit(self._bound_products(value), everything) or everything
+        derive = _DERIVED.get(value.op.name)
+        if derive is not None:
+            operands = [self.read(a) for a in value.args if is_integer(read_dtype(a) or "")]
+            is_known = len(operands) == len(value.args) and None not in operands
+            return _fit(derive(value, *operands), everything) if is_known else None
+        pattern = value.op.get_attr("TOpPattern")
+        return None if pattern is None or int(pattern) in _COMPUTES_IN_PLACE else everything
+
+    def _bound_products(self, producer: relay.Call) -> Bound | None:
+        """Of a convolution or dense layer, None if its weights are unknown.
+
+        Where the layout does not name the filters, all weights count together.
+        """
+        data, weight = producer.args[:2]
+        values = read_constant(weight) if is_integer(read_dtype(data) or "") else None
+        if values is None:
+            return None
+        read = self.read(data) or dtype_range(read_dtype(data))  # it comes from memory
+        weights = np.abs(values.astype(np.int64))
+        layout = re.sub("[^A-Za-z]", "", str(getattr(producer.attrs, "kernel_layout", "")))
+        if len(layout) == weights.ndim and "O" in layout:
+            others = tuple(i for i, axis in enumerate(layout) if axis != "O")
+            weights = weights.sum(others).max(initial=0, keepdims=True)
+        # Padding with zeros belongs to the convolution.
+        largest = int(weights.sum()) * max(abs(end) for end in read)
+        return -largest, largest
 
 
-def _derive_range(expr: relay.Expr) -> tuple[int, int] | None:
-    """Interval by the operator: a cast, a shift by a number, or padding."""
-    name = op_name(expr)
-    if name == "cast" and is_integer(read_dtype(expr.args[0])):
-        return _read_range(expr.args[0])
-    if name not in ("add", "subtract", "nn.pad"):
+def _fit(bound: Bound | None, limits: Bound) -> Bound | None:
+    """The bound if the dtype can hold it."""
+    return bound if bound and limits[0] <= bound[0] and bound[1] <= limits[1] else None
+
+
+def _same(call, data, *others):
+    return data
+
+
+def _add(call, left, right):
+    return left[0] + right[0], left[1] + right[1]
+
+
+def _subtract(call, left, right):
+    return left[0] - right[1], left[1] - right[0]
+
+
+def _multiply(call, left, right):
+    ends = [a * b for a in left for b in right]
+    return min(ends), max(ends)
+
+
+def _negative(call, data):
+    return -data[1], -data[0]
+
+
+def _maximum(call, left, right):
+    return max(left[0], right[0]), max(left[1], right[1])
+
+
+def _minimum(call, left, right):
+    return min(left[0], right[0]), min(left[1], right[1])
+
+
+def _relu(call, data):
+    return max(data[0], 0), max(data[1], 0)
+
+
+def _clip(call, data):
+    low, high = int(call.attrs.a_min), int(call.attrs.a_max)
+    return None if low > high else tuple(min(max(end, low), high) for end in data)
+
+
+def _pad(call, data, value):
+    is_constant = str(call.attrs.pad_mode) == "constant"
+    return (min(data[0], value[0]), max(data[1], value[1])) if is_constant else data
+
+
+def _sum(call, data):
+    shape = read_shape(call.args[0].checked_type)
+    return _times(data, [shape[axis] for axis in read_reduced_axes(call)])
+
+
+def _average(call, data):
+    """Of its sum, which has to fit too; what is padded with is 0."""
+    return _times(data, [int(extent) for extent in call.attrs.pool_size])
+
+
+def _times(bound: Bound, extents: list[int | None]) -> Bound | None:
+    if None in extents:
         return None
-    number = read_constant(expr.args[1])
-    if number is None or number.size != 1:
-        return None
-    number, (low, high) = int(number.ravel()[0]), _read_range(expr.args[0])
-    if name == "nn.pad":
-        is_constant = str(expr.attrs.pad_mode) == "constant"
-        return (min(low, number), max(high, number)) if is_constant else (low, high)
-    number = number if name == "add" else -number
-    return low + number, high + number
+    return min(0, bound[0] * prod(extents)), max(0, bound[1] * prod(extents))
+
+
+_DERIVED: dict[str, Callable[..., Bound | None]] = {
+    **dict.fromkeys(("cast", "reshape", "transpose", "layout_transform", "strided_slice"), _same),
+    **dict.fromkeys(("expand_dims", "squeeze", "broadcast_to", "copy"), _same),
+    "add": _add,
+    "nn.bias_add": _add,
+    "subtract": _subtract,
+    "multiply": _multiply,
+    "negative": _negative,
+    "maximum": _maximum,
+    "minimum": _minimum,
+    "nn.relu": _relu,
+    "clip": _clip,
+    "nn.pad": _pad,
+    "sum": _sum,
+    "nn.avg_pool2d": _average,
+}

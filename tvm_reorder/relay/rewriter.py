@@ -25,6 +25,7 @@ from .rules import Match, Rule
 from .rules.rule import mark_span
 from .scene import Scene
 from .sites import FunctionGraph
+from .zeros import find_sign_readers
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,10 @@ def decide(
     certified: CertificateSource,
 ) -> list[Verdict]:
     """One verdict for each max pool, in order of execution."""
-    verdicts = []
+    verdicts, readers = [], find_sign_readers(graph.order)
     for pool in graph.max_pools:
-        scene = Scene(read_pool(pool, graph), target, certified.fast_math, certified)
+        facts, reader = read_pool(pool, graph), readers.get(pool)
+        scene = Scene(facts, target, certified.fast_math, certified, reader)
         verdicts.append(_decide_pool(graph, rule, config, pool, scene))
     return verdicts
 

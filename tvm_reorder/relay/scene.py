@@ -25,12 +25,15 @@ class Scene:
         True if FastMath will replace exp, tanh and erf.
     certified : CertificateSource
         Where certificates come from.
+    sign_reader : str or None
+        The operator behind the pool to which the sign of its zeros makes a difference.
     """
 
     pool: PoolFacts
     target: str
     fast_math: bool
     certified: CertificateSource = NO_CERTIFICATES
+    sign_reader: str | None = None
 
     def over(self, value: relay.Expr) -> Scene:
         """The scene of a branch joined to what the pool reads: it has channels of its own."""

@@ -70,7 +70,8 @@ def fold_signs(
     shape = [1] * weights.ndim
     shape[axis] = -1
     filters = np.resize(np.asarray(signs, weights.dtype), weights.shape[axis])
-    kernel = relay.const(np.ascontiguousarray(weights * filters.reshape(shape)))
+    # Without a dtype relay.const narrows 64 bits to 32.
+    kernel = relay.const(weights * filters.reshape(shape), str(weights.dtype))
     return relay.Call(conv.op, [conv.args[0], kernel], conv.attrs, [], span)
 
 
@@ -95,7 +96,7 @@ def apply_signs(data: relay.Expr, signs: tuple[int, ...], shape: tuple, dtype: s
         values = values[:1]  # the same for the whole batch
     if is_integer(dtype):
         masks = np.where(values < 0, ~np.zeros((), dtype), np.zeros((), dtype))
-        return relay.bitwise_xor(data, relay.const(masks.astype(dtype)))
+        return relay.bitwise_xor(data, relay.const(masks.astype(dtype), dtype))
     if dtype == "bfloat16":  # numpy has none
         return relay.multiply(data, relay.const(values.astype("float32")).astype(dtype))
-    return relay.multiply(data, relay.const(values.astype(dtype)))
+    return relay.multiply(data, relay.const(values.astype(dtype), dtype))

@@ -68,6 +68,11 @@ class FunctionGraph:
         """Position in post order: every expression comes after what it is computed from."""
         return self._index[expr]
 
+    @property
+    def order(self) -> tuple[relay.Expr, ...]:
+        """All expressions in post order."""
+        return tuple(self._index)
+
     def users(self, expr: relay.Expr) -> int:
         """How often the expression's value is used; being the function's output counts."""
         return self._users.get(expr, 0)

@@ -1,0 +1,95 @@
+"""Integer overflow is undefined to TVM, so nothing moves next to a step that may overflow."""
+
+import numpy as np
+import pytest
+from tvm import relay
+
+from tvm_reorder import Reason, Status
+from tvm_reorder.relay.integer_bounds import read_integer_bound
+
+from .networks import constant, max_pool, module, only_site
+
+SHAPE = (1, 4, 8, 8)
+
+
+def integers(dtype="int32"):
+    return relay.var("x", shape=SHAPE, dtype=dtype)
+
+
+def number(value, dtype="int32"):
+    return relay.const(value, dtype)
+
+
+def site_of(value):
+    return only_site(module(max_pool(value)), any_producer=True)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda x: relay.nn.relu(x * x),  # TVM writes x * x for it
+        lambda x: relay.clip(x * number(4), -1, 8),
+        lambda x: relay.nn.relu(relay.abs(x)),
+        lambda x: relay.nn.relu(x * relay.var("y", shape=SHAPE, dtype="int32")),
+        lambda x: relay.nn.relu(relay.bitwise_xor(x, number(1)) * x),
+    ],
+)
+def test_nothing_moves_below_what_may_overflow(step):
+    site = site_of(step(integers()))
+    assert site.status is Status.REFUSED and site.refusal.reason is Reason.INTEGER_OVERFLOW
+
+
+def test_what_cannot_overflow_moves():
+    wide = integers("int8").astype("int32")
+    for step in (wide * number(4), relay.clip(wide + wide, -1, 8)):
+        assert site_of(relay.nn.relu(step)).status is Status.EXCHANGED, step
+    assert site_of(relay.nn.relu(integers())).status is Status.EXCHANGED
+
+
+BYTE = (-128, 127)
+KERNEL = constant(np.full((2, 4, 3, 3), -2), "int8")
+BOUNDS = {
+    "an input": (lambda x: x, BYTE),
+    "a sum": (lambda x: x.astype("int32") + number(3), (-125, 130)),
+    "a sum that wraps": (lambda x: x + number(3, "int8"), None),
+    "a difference": (lambda x: number(1) - x.astype("int32"), (-126, 129)),
+    "a product": (lambda x: x.astype("int32") * number(-2), (-254, 256)),
+    "a sum of two": (lambda x: x.astype("int32") + x.astype("int32"), (-256, 254)),
+    "negative": (lambda x: relay.negative(x.astype("int16")), (-127, 128)),
+    "relu": (relay.nn.relu, (0, 127)),
+    "clip": (lambda x: relay.clip(x, -3, 200), (-3, 127)),
+    "a clip without values": (lambda x: relay.clip(x, 8, -1), None),
+    "maximum": (lambda x: relay.maximum(x, number(5, "int8")), (5, 127)),
+    "minimum": (lambda x: relay.minimum(x, number(5, "int8")), (-128, 5)),
+    "padding": (lambda x: relay.nn.pad(relay.nn.relu(x), ((0, 0),) * 3 + ((1, 1),), -7), (-7, 127)),
+    "reflection": (
+        lambda x: relay.nn.pad(relay.nn.relu(x), ((0, 0),) * 3 + ((1, 1),), -7, "reflect"),
+        (0, 127),
+    ),
+    "a reduction": (lambda x: relay.sum(x.astype("int32"), axis=[1]), (-512, 508)),
+    "a reduction that wraps": (lambda x: relay.sum(x, axis=[1]), None),
+    "an average": (lambda x: relay.nn.avg_pool2d(x.astype("int32"), (2, 3)), (-768, 762)),
+    "a convolution": (
+        lambda x: relay.nn.conv2d(x, KERNEL, channels=2, kernel_size=(3, 3), out_dtype="int32"),
+        (-72 * 128, 72 * 128),
+    ),
+    "an open convolution": (
+        lambda x: relay.nn.conv2d(x, relay.var("w", shape=(2, 4, 3, 3), dtype="int8")),
+        BYTE,
+    ),
+    "a narrowing cast": (lambda x: (x.astype("int32") * number(2)).astype("int8"), None),
+    "a float": (lambda x: relay.exp(x.astype("float32")).astype("int8"), None),
+    "an unknown step": (lambda x: relay.bitwise_xor(x, number(1, "int8")), None),
+}
+
+
+@pytest.mark.parametrize("make, bound", BOUNDS.values(), ids=BOUNDS)
+def test_bounds(make, bound):
+    assert read_integer_bound(module(make(integers("int8")))["main"].body) == bound
+
+
+def test_deep_expressions_are_given_up():
+    value = integers("int8").astype("int32")
+    for _ in range(300):
+        value = relay.nn.relu(value)
+    assert read_integer_bound(module(value)["main"].body) is None

@@ -1,0 +1,92 @@
+"""Where the sign of a zero makes more of a difference than that sign.
+
+An exchange may yield -0 where the network as it was yields +0, because max(+0, -0) depends on the
+order.  The two compare equal, and most of what follows keeps them so; 1 / x does not.
+
+What forgets the sign
+    * f with f(-0) = f(+0): exp, |x|, x * x, comparisons, a clip above 0.
+    * x + c with a number c other than 0: a sum that cancels to zero is +0.
+    * Sums of products and averages: they start from +0, and +0 - 0 is +0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from tvm import relay
+from tvm.ir import Op
+
+from .facts import read_constant, read_dtype
+from .patterns import ADDITIONS, AVERAGE_POOLS, PRODUCERS
+
+_DIVISIONS = frozenset(["divide", "floor_divide", "trunc_divide"])
+_READERS = _DIVISIONS.union(["rsqrt", "power", "reinterpret"])
+_FORGETFUL = PRODUCERS.union(
+    AVERAGE_POOLS,
+    ["exp", "fast_exp", "sigmoid", "cos", "cosh", "abs", "nn.softmax", "nn.log_softmax"],
+    ["sum", "mean", "argmax", "argmin", "nn.matmul", "nn.fast_softmax", "one_hot"],
+    ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"],
+)
+
+
+def find_sign_readers(order: Iterable[relay.Expr]) -> dict[relay.Expr, str]:
+    """The values whose zeros' signs matter, each with the operator to which they do.
+
+    Parameters
+    ----------
+    order : iterable of relay.Expr
+        The expressions of a function, each behind what it is computed from.
+    """
+    found: dict[relay.Expr, str] = {}
+    for expr in reversed(list(order)):
+        if isinstance(expr, relay.Call) and isinstance(expr.op, Op):
+            for position, argument in enumerate(expr.args):
+                reader = _find_reader(expr, position, found.get(expr))
+                if reader is not None:
+                    found[argument] = reader
+        elif expr in found and isinstance(expr, (relay.Tuple, relay.TupleGetItem)):
+            is_tuple = isinstance(expr, relay.Tuple)
+            found.update(
+                dict.fromkeys(expr.fields if is_tuple else [expr.tuple_value], found[expr])
+            )
+    return found
+
+
+def _find_reader(call: relay.Call, position: int, further: str | None) -> str | None:
+    """What reads an argument's zeros: the call itself, or what reads its result."""
+    name = call.op.name
+    if not (read_dtype(call.args[position]) or "float").startswith(("float", "bfloat")):
+        return None
+    if name == "power" and position == 0:
+        return _read_by_power(call, further)
+    if name in _READERS and (name not in _DIVISIONS or position == 1):
+        return name
+    return None if further is None or _forgets_sign(call, position) else further
+
+
+def _read_by_power(call: relay.Call, further: str | None) -> str | None:
+    exponent = read_constant(call.args[1])
+    if exponent is None:
+        return "power"
+    odd = exponent[exponent % 2 == 1]
+    return further if (odd > 0).all() and odd.size else "power" if odd.size else None
+
+
+def _forgets_sign(call: relay.Call, position: int) -> bool:
+    name = call.op.name
+    if name in _FORGETFUL:
+        return True
+    if name == "cast":
+        return not str(call.attrs.dtype).startswith(("float", "bfloat"))
+    if name == "clip":
+        return float(call.attrs.a_min) > 0 or float(call.attrs.a_max) < 0
+    if name == "multiply" and call.args[0].same_as(call.args[1]):
+        return True
+    if name not in ADDITIONS.union(["maximum", "minimum"]):
+        return False
+    other = read_constant(call.args[1 - position])
+    if other is None:
+        return False
+    wanted = {"maximum": other > 0, "minimum": other < 0}.get(name, other != 0)
+    return bool(np.all(wanted))
