@@ -44,6 +44,15 @@ def test_rising_functions_never_fall(name, dtype):
     assert found.counterexample == () and found.turning_point is None
 
 
+def test_a_compiler_that_dies_takes_a_process_of_its_own_along():
+    try:
+        found = certify(build_function("atan", "float16"), PLAIN)
+    except CertificateError as error:  # LLVM 22
+        assert str(error) == "LLVM cannot compile atan(x) on float16: it aborts"
+    else:
+        assert (found.direction, found.worst_ulp) == ("rising", 0)
+
+
 def test_falling_functions_and_nan():
     found = certify(build_function("negative", "float16"), PLAIN)
     assert (found.direction, found.worst_ulp) == ("falling", 0)

@@ -65,6 +65,7 @@ def test_bad_input(fails, model, tmp_path):
     assert "'float64' but must be one of float32" in fails("certify", "relu", "--dtype", "float64")
     assert "'relu:1' but must be like 'relu'" in fails("certify", "relu:1")
     assert "'x' but must be a finite number" in fails("certify", "leaky_relu:x")
+    assert "opt_level is 0 but must be 1 or more" in fails("certify", "gelu", "-O", "0")
     assert "nothing is given" in fails("certify")
     assert "cuda or llvm target" in fails("certify", "relu", "--target", "c")
     assert "must exist" in fails("certify", "relu", "--json", tmp_path / "absent" / "x.json")

@@ -17,6 +17,7 @@ from tvm.target import Target
 
 from ..core.certificates import SHAPES, Certificate, CertificateError, CertificateKey
 from ..core.monotone import Direction
+from .dry_run import require_compiles
 from .expressions import ScalarFunction, with_fast_math
 from .floats import FORMATS, FloatFormat
 from .kernel import CompiledPair, Program, compile_pair
@@ -52,7 +53,14 @@ def require_format(dtype: str) -> FloatFormat:
     return FORMATS[dtype]
 
 
-def _require_one_kernel(function: ScalarFunction, opt_level: int) -> None:
+def require_one_kernel(function: ScalarFunction, opt_level: int) -> None:
+    """Check that a function is one kernel, as a certificate's is.
+
+    Raises
+    ------
+    CertificateError
+        If opt_level 0 would make several of it between which nothing is contracted.
+    """
     if opt_level == 0 and function.may_contract:
         raise CertificateError(
             f"opt_level is 0 but must be 1 or more for {function.text}: its products and sums "
@@ -102,8 +110,9 @@ def certify(
         opt_level 0 would make several kernels of it between which nothing is contracted.
     """
     arguments = require_format(function.dtype)
-    _require_one_kernel(function, opt_level)
+    require_one_kernel(function, opt_level)
     require_runs_here(target)
+    require_compiles(function, target, opt_level)
     places = places or (0, arguments.size)
     try:
         pair = compile_pair(function, target, opt_level, min(CHUNK, places[1] - places[0]), compare)

@@ -48,10 +48,14 @@ class ScalarFunction:
     variable: relay.Var
 
     @property
+    def operators(self) -> frozenset[str]:
+        """Names of the operators in it."""
+        return frozenset(re.findall(r"[\w.]+(?=\()", self.text))
+
+    @property
     def may_contract(self) -> bool:
         """True if it has products and sums, which LLVM makes fused multiply-adds in one kernel."""
-        operators = set(re.findall(r"[\w.]+(?=\()", self.text))
-        return not (operators.isdisjoint(_PRODUCTS) or operators.isdisjoint(_SUMS))
+        return not (self.operators.isdisjoint(_PRODUCTS) or self.operators.isdisjoint(_SUMS))
 
     def with_length(self, length: int) -> tvm.IRModule:
         """A typed module that applies the function to a vector ``x``."""

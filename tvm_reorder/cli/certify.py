@@ -82,7 +82,7 @@ def run(args) -> int:
 
 def _read_functions(args, target) -> list:
     """The functions asked for, each once."""
-    from ..certify.certifier import at_level, require_format
+    from ..certify.certifier import at_level, require_format, require_one_kernel
     from ..certify.functions import build_function
     from ..certify.targets import require_runs_here
 
@@ -93,6 +93,8 @@ def _read_functions(args, target) -> list:
     functions = [build_function(text, args.dtype) for text in args.functions]
     if args.model is not None:
         functions += _read_model(args, target)
+    for function in functions:
+        require_one_kernel(function, args.opt_level)
     by_text = {f"{f.text} {f.dtype}": f for f in (at_level(f, args.opt_level) for f in functions)}
     return list(by_text.values())
 
