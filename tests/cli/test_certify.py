@@ -66,6 +66,9 @@ def test_bad_input(fails, model, tmp_path):
     assert "'relu:1' but must be like 'relu'" in fails("certify", "relu:1")
     assert "'x' but must be a finite number" in fails("certify", "leaky_relu:x")
     assert "opt_level is 0 but must be 1 or more" in fails("certify", "gelu", "-O", "0")
+    assert "--skip is given but must go with --model" in fails("certify", "relu", "--skip", "x")
+    unknown = fails("certify", "--model", model, "--only", "x")
+    assert "--only names 'x' but must name a max pool: '" in unknown
     assert "nothing is given" in fails("certify")
     assert "cuda or llvm target" in fails("certify", "relu", "--target", "c")
     assert "must exist" in fails("certify", "relu", "--json", tmp_path / "absent" / "x.json")
@@ -77,6 +80,8 @@ def test_bad_input(fails, model, tmp_path):
 def test_a_model_without_candidates(fails, tmp_path):
     path = save_network(tmp_path / "relu.onnx", ("Relu",))
     assert "has no function above a max pool to certify" in fails("certify", "--model", path)
+    path = save_network(tmp_path / "sigmoid.onnx", ("Sigmoid",))
+    assert "has no function" in fails("certify", "--model", path, "--skip", "max_pool2d")
     path = save_network(tmp_path / "average.onnx", ("Sigmoid",), pool="AveragePool")
     assert "has no function above a max pool to certify" in fails("certify", "--model", path)
 

@@ -11,7 +11,7 @@ import time
 from ..certify.names import DEFAULTS, show_usage
 from ..core.files import written_beside
 from .errors import UsageError
-from .options import FORMATS
+from .options import FORMATS, add_site_options
 from .output import check_writable, console, note, progress
 from .steps import Steps
 
@@ -43,6 +43,7 @@ def add_parser(subparsers) -> None:
         help="a function, its constants behind colons: sigmoid, leaky_relu:0.01, clip:0:6",
     )
     parser.add_argument("--model", metavar="FILE", help="also what stands above its max pools")
+    add_site_options(parser)
     parser.add_argument("--input-shapes", metavar="SHAPES", help="of the model, as for tvmc")
     parser.add_argument("--model-format", choices=FORMATS, help="if its suffix does not tell")
     parser.add_argument("--target", default="llvm", help="as for tvmc (default: llvm)")
@@ -90,6 +91,9 @@ def _read_functions(args, target) -> list:
     require_runs_here(target)
     if not args.functions and args.model is None:
         raise UsageError("nothing is given but an OP or --model must be (see 'certify --help')")
+    if args.model is None and (args.only or args.skip):
+        option = "--only" if args.only else "--skip"
+        raise UsageError(f"{option} is given but must go with --model, whose sites it names")
     functions = [build_function(text, args.dtype) for text in args.functions]
     if args.model is not None:
         functions += _read_model(args, target)
@@ -104,11 +108,13 @@ def _read_model(args, target) -> list:
 
     from ..relay.candidates import find_candidates
     from .models import load_model
+    from .sites import check_sites
 
     with progress(f"reading {args.model}"):
         model = load_model(args.model, args.input_shapes, args.model_format)
+    check_sites(args, model)
     with progress("looking for functions"), tvm.transform.PassContext(opt_level=args.opt_level):
-        found = find_candidates(model.mod, model.params, target)
+        found = find_candidates(model.mod, model.params, target, args.only, args.skip)
     if not found:
         raise UsageError(
             f"--model {args.model} has no function above a max pool to certify but must have one "

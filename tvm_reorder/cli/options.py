@@ -72,7 +72,7 @@ def add_command(
     parser.add_argument("--verbose", action="store_true", help="show warnings and tracebacks")
     if not is_build:
         _add_exactness_options(parser)
-        _add_site_options(parser)
+        add_site_options(parser)
         return parser
     parser.add_argument(
         "-O",
@@ -106,7 +106,7 @@ def add_timing_options(parser) -> None:
 def add_reorder_options(parser, prefix: str = "") -> None:
     """The options of the pass itself: what is exact, and what is done where it is."""
     _add_exactness_options(parser, prefix)
-    _add_site_options(parser, prefix)
+    add_site_options(parser, prefix)
     parser.add_argument(
         f"--{prefix}decision",
         choices=DECISIONS,
@@ -145,7 +145,8 @@ def _add_exactness_options(parser, prefix: str = "") -> None:
     )
 
 
-def _add_site_options(parser, prefix: str = "") -> None:
+def add_site_options(parser, prefix: str = "") -> None:
+    """Add ``--only`` and ``--skip``."""
     for name, what in (
         ("only", "leave all other sites as they are"),
         ("skip", "leave it as it is"),

@@ -6,7 +6,7 @@ function, from the pool up to the first step with operands of its own for each c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tvm
 from tvm import relay
@@ -14,11 +14,12 @@ from tvm import relay
 from ..certify.expressions import ScalarFunction
 from ..core.config import ReorderConfig
 from ..core.monotone import Direction, MonotoneMap
+from ..core.selection import leave_out
 from .activations import ACTIVATIONS
 from .certified import read_function
 from .chains import read_steps
 from .facts import read_pool
-from .names import is_relay_graph
+from .names import is_relay_graph, name_pools
 from .pipeline import reorder
 from .scene import Scene
 from .sites import FunctionGraph, op_name
@@ -28,7 +29,11 @@ _ANY_TARGET = "llvm"
 
 
 def find_candidates(
-    mod: tvm.IRModule, params: dict | None, target: tvm.target.Target
+    mod: tvm.IRModule,
+    params: dict | None,
+    target: tvm.target.Target,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
 ) -> list[ScalarFunction]:
     """The functions, each once, in order of execution.
 
@@ -40,18 +45,30 @@ def find_candidates(
         Its weights.
     target : tvm.target.Target
         What it is prepared for.
+    only, skip : sequence of str
+        Names of sites: if there are any in `only` the others are left out, and so are those in
+        `skip`.
+
+    Raises
+    ------
+    UnknownSite
+        If a name is no site's.
     """
     config = ReorderConfig(write=False, any_producer=True, certify="off")
     prepared, _ = reorder(mod, params, config, target=target)
+    names = [name for name in name_pools(prepared, name_pools(mod)) if name.is_max_pool]
+    left_out = leave_out([(name.own, name.build) for name in names], only, skip)
     found = {}
-    for function in prepared.functions.values():
-        if not is_relay_graph(function):
-            continue
-        graph = FunctionGraph(function)
-        for pool in graph.max_pools:
-            for candidate in _find_above(graph, pool):
-                found.setdefault((candidate.text, candidate.dtype), candidate)
+    for number, (graph, pool) in enumerate(_list_pools(prepared)):
+        for candidate in _find_above(graph, pool) if number not in left_out else ():
+            found.setdefault((candidate.text, candidate.dtype), candidate)
     return list(found.values())
+
+
+def _list_pools(mod: tvm.IRModule) -> Iterator[tuple[FunctionGraph, relay.Call]]:
+    for function in filter(is_relay_graph, mod.functions.values()):
+        graph = FunctionGraph(function)
+        yield from ((graph, pool) for pool in graph.max_pools)
 
 
 def _find_above(graph: FunctionGraph, pool: relay.Call) -> Iterator[ScalarFunction]:
