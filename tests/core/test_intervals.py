@@ -5,10 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvm_reorder.core.intervals import first_wrapping_link
+from tvm_reorder.core.intervals import follow_interval
 from tvm_reorder.core.monotone import Direction, MonotoneMap
 
 RISING = (Direction.RISING,)
+
+
+def first_wrapping_link(*arguments):
+    return follow_interval(*arguments)[1]
 
 
 def truncate(values):

@@ -39,6 +39,33 @@ def test_nothing_moves_below_what_may_overflow(step):
     assert site.status is Status.REFUSED and site.refusal.reason is Reason.INTEGER_OVERFLOW
 
 
+def test_nothing_may_overflow_inside_a_composite():
+    wide = integers("int8").astype("int16")
+    fits, wraps = (relay.minimum(wide * number(n, "int16"), wide) for n in (3, 300))
+    assert site_of(fits).status is Status.EXCHANGED
+    assert site_of(wraps).refusal.reason is Reason.INTEGER_OVERFLOW
+
+
+def test_nothing_may_overflow_above_the_steps_that_branches_share():
+    narrow = relay.var("a", shape=SHAPE, dtype="int8").astype("int32")
+    for branch, reason in ((narrow * number(5), None), (integers() * number(5), "overflow")):
+        for branches in ([narrow + number(1), branch], [branch, narrow + number(1)]):
+            joined = relay.concatenate([relay.nn.relu(value) for value in branches], 1)
+            site = site_of(joined)
+            assert (site.status is Status.REFUSED) == (reason is not None)
+            if reason:
+                assert site.refusal.reason is Reason.INTEGER_OVERFLOW
+
+
+def test_halves_are_rounded_away_from_zero():
+    def step(low):
+        data = relay.var("x", shape=SHAPE)
+        return relay.round(relay.clip(data, low, 127.0)).astype("int8")
+
+    assert site_of(step(-128.4)).status is Status.EXCHANGED
+    assert site_of(step(-128.5)).refusal.reason is Reason.INTEGER_OVERFLOW
+
+
 def test_what_cannot_overflow_moves():
     wide = integers("int8").astype("int32")
     for step in (wide * number(4), relay.clip(wide + wide, -1, 8)):
@@ -79,6 +106,7 @@ BOUNDS = {
     ),
     "a narrowing cast": (lambda x: (x.astype("int32") * number(2)).astype("int8"), None),
     "a float": (lambda x: relay.exp(x.astype("float32")).astype("int8"), None),
+    "a part": (lambda x: relay.split(x * x, 2, 1)[0], None),
     "an unknown step": (lambda x: relay.bitwise_xor(x, number(1, "int8")), None),
 }
 

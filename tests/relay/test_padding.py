@@ -171,3 +171,9 @@ def test_running_twice_changes_nothing():
     twice, report = tvm_reorder.reorder(once, decision="exchange")
     assert tvm.ir.structural_equal(once, twice)
     assert report.sites[0].refusal.reason is Reason.NO_ACTIVATION
+
+
+def test_a_clip_whose_bounds_are_crossed_gives_its_lower_one():
+    padded = relay.nn.pad(relay.clip(conv2d(image()), 6.0, 0.0), ((0, 0),) * 2 + ((3, 3),) * 2, 0.0)
+    report = assert_same_results(module(max_pool(padded)), {"x": np.ones((1, 3, 8, 8), "float32")})
+    assert report.sites[0].refusal.reason is Reason.PADDING_VALUE

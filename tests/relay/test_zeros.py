@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tvm
 from tvm import relay
 
+import tvm_reorder
 from tvm_reorder import Reason, Status
 
 from .networks import conv2d, image, max_pool, module, only_site, run
@@ -41,6 +43,38 @@ READ = {
 def test_a_reader_of_zeros_is_a_refusal(steps):
     site = site_before(steps)
     assert site.status is Status.REFUSED and site.refusal.reason is Reason.ZERO_SIGN
+
+
+def in_a_let(x):
+    variable = relay.var("v")
+    return relay.Let(variable, x, number(1) / variable)
+
+
+def in_a_function(x):
+    inner = relay.var("p", shape=(1, 4, 4, 4))
+    function = relay.Function([inner], number(1) / inner)
+    return function.with_attr("Primitive", tvm.tir.IntImm("int32", 1))(x)
+
+
+def in_a_branch(x):
+    return number(1) / relay.If(relay.var("c", shape=(), dtype="bool"), x, ONES)
+
+
+@pytest.mark.parametrize("steps", [in_a_let, in_a_function, in_a_branch])
+def test_a_reader_is_found_in_every_corner(steps):
+    assert site_before(steps).refusal.reason is Reason.ZERO_SIGN
+
+
+@pytest.mark.parametrize("divides", [True, False])
+def test_another_function_may_be_the_reader(divides):
+    pooled = module(max_pool(relay.nn.leaky_relu(conv2d(image()), 0.5)))["main"]
+    variable, x = relay.GlobalVar("pooled"), image()
+    called = relay.Call(variable, [x])
+    main = relay.Function([x], number(1) / called if divides else relay.tanh(called))
+    mod = tvm.IRModule({variable: pooled, relay.GlobalVar("main"): main})
+    _, report = tvm_reorder.reorder(relay.transform.InferType()(mod), decision="exchange")
+    (site,) = report.sites
+    assert site.status is (Status.REFUSED if divides else Status.EXCHANGED)
 
 
 FORGOTTEN = {

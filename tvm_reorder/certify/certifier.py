@@ -32,7 +32,8 @@ FAST_MATH_LEVEL = 4
 
 def make_key(function: ScalarFunction, target: Target) -> CertificateKey:
     """What a certificate of the function would be about."""
-    return CertificateKey(function.text, function.dtype, name_target_class(target), *versions())
+    target_class = name_target_class(target, function.dtype)
+    return CertificateKey(function.text, function.dtype, target_class, *versions())
 
 
 def at_level(function: ScalarFunction, opt_level: int) -> ScalarFunction:
@@ -186,7 +187,7 @@ def _describe(summary: Summary, function, pair, target, opt_level) -> Certificat
         op=function.text,
         constants=function.constants,
         dtype=function.dtype,
-        target=name_target_class(target),
+        target=name_target_class(target, function.dtype),
         opt_level=opt_level,
         tvm=versions()[0],
         llvm=versions()[1],

@@ -3,7 +3,8 @@
 The text names every operator with its attributes and every constant exactly (``float.hex``).  The
 operands of a commutative operator are ordered by their text, constants last, so that x * f(x) and
 f(x) * x are one function; a sum of two products keeps its order, because which of the two is
-contracted with the sum may depend on it.
+contracted with the sum may depend on it.  TVM writes a number without axes into the code, and
+divides by it with a product; one with axes is loaded, and has brackets in the text.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from tvm.ir import Op
 from ..core.measured import FAST_MATH
 
 _COMMUTATIVE = frozenset(["add", "multiply", "maximum", "minimum"])
-_PRODUCTS, _SUMS = frozenset(["multiply", "divide"]), frozenset(["add", "subtract"])
+_PRODUCTS, _SUMS = frozenset(["multiply", "divide", "power"]), frozenset(["add", "subtract"])
+_TRANSPARENT = frozenset(["negative", "cast", "copy", "nn.leaky_relu"])
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
 
@@ -132,7 +134,7 @@ def _write_constant(expr: relay.Constant, constants: list[str]) -> str | None:
         values = (values.astype(np.uint32) << 16).view(np.float32)
     text = float(values.ravel()[0]).hex()
     constants.append(text)
-    return text
+    return f"[{text}]" if values.shape else text
 
 
 def _write_attributes(call: relay.Call, constants: list[str]) -> list[str]:
@@ -152,7 +154,11 @@ def _is_scalar(op: Op) -> bool:
 
 
 def _is_sum_of_products(call: relay.Call) -> bool:
-    return call.op.name == "add" and all(
-        isinstance(argument, relay.Call) and argument.op.name == "multiply"
-        for argument in call.args
-    )
+    return call.op.name == "add" and all(map(_may_be_product, call.args))
+
+
+def _may_be_product(expr: relay.Expr) -> bool:
+    """True for a product, also behind steps that LLVM sees through."""
+    while isinstance(expr, relay.Call) and expr.op.name in _TRANSPARENT:
+        expr = expr.args[0]
+    return isinstance(expr, relay.Call) and expr.op.name in _PRODUCTS

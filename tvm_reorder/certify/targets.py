@@ -2,7 +2,8 @@
 
 On x86 LLVM rounds every operation by itself, whatever the vector width, unless the processor has a
 fused multiply-add.  Three classes are told apart all the same: without FMA, with it, and AVX-512.
-Elsewhere nothing is merged: the class names the processor.
+Elsewhere nothing is merged: the class names the processor.  With the target's fast-math flags LLVM
+may round as it likes; that is a class of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tvm.target import Target, codegen
 
 from ..core.certificates import CertificateError
 
+FAST_MATH_FLAG = "fast-math"  # begins the names of those target attributes
 _X86 = ("x86_64", "amd64")
 _X86_CLASSES = ("sse2", "avx2+fma", "avx512")
 
@@ -24,9 +26,20 @@ def current_target() -> Target:
     return Target.current(allow_none=True) or Target("llvm")
 
 
-def name_target_class(target: Target | None = None) -> str:
-    """The class of a target, the current one by default."""
-    return _name_class(str(target or current_target()))
+def name_target_class(target: Target | None = None, dtype: str = "float32") -> str:
+    """The class of a target, the current one by default, for functions of a dtype.
+
+    Processors that compute in float16 are classes of their own for that.
+    """
+    target = target or current_target()
+    name = _name_class(str(target))
+    is_half = dtype == "float16" and name.startswith("llvm x86-64")
+    return f"{name} fp16" if is_half and _has_halves(target) else name
+
+
+def _has_halves(target: Target) -> bool:
+    """True if the target's processor computes in float16."""
+    return bool(codegen.target_has_features("avx512fp16", target))
 
 
 @lru_cache(maxsize=64)
@@ -35,6 +48,16 @@ def _name_class(text: str) -> str:
     kind = target.kind.name
     if kind != "llvm":
         return " ".join(filter(None, (kind, str(target.attrs.get("arch", "")))))
+    name = _name_processor(target)
+    return f"{name} fast-math" if _may_reassociate(target) else name
+
+
+def _may_reassociate(target: Target) -> bool:
+    flags = [name for name in target.attrs.keys() if name.startswith(FAST_MATH_FLAG)]
+    return any(target.attrs[name] for name in flags)
+
+
+def _name_processor(target: Target) -> str:
     triple = str(target.attrs.get("mtriple", ""))
     architecture = (triple or platform.machine()).partition("-")[0].lower()
     if architecture not in _X86:
@@ -56,18 +79,20 @@ def require_runs_here(target: Target) -> None:
     CertificateError
         If it cannot; a sweep runs what it certifies.
     """
-    kind, wanted = target.kind.name, name_target_class(target)
+    kind, wanted = target.kind.name, name_target_class(target, "float16")
     if kind == "llvm":
         here = Target(f"llvm -mcpu={codegen.llvm_get_system_cpu()}")
         if wanted.startswith("llvm x86-64"):
-            is_able = platform.machine().lower() in _X86 and _x86_level(target) <= _x86_level(here)
+            is_x86 = platform.machine().lower() in _X86
+            is_able = is_x86 and _x86_level(target) <= _x86_level(here)
+            is_able = is_able and _has_halves(target) <= _has_halves(here)
         else:
             is_able = wanted.split()[1] == platform.machine().lower()
         if is_able:
             return
         raise CertificateError(
             f"the target is of the class {wanted!r} but must be one that this machine "
-            f"({name_target_class(here)}) can run"
+            f"({name_target_class(here, 'float16')}) can run"
         )
     if kind != "cuda" or not tvm.cuda(0).exist:
         raise CertificateError(f"the target is {kind!r} but must be one that this machine can run")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .intervals import Interval, follow_interval
 from .lowest import lowest_value
 from .monotone import MonotoneMap
 from .padding import find_padding
-from .refusal import Refusal
+from .refusal import Refusal, overflow
 from .window import PoolWindow
 
 
@@ -30,6 +31,9 @@ class Link:
         both stay in one kernel.
     inseparable : Refusal or None
         Set if the value that the step takes cannot stand at the end of a kernel.
+    inside : tuple of pairs
+        Of a step of several operators: each value inside it as a map of the step's argument, with
+        its dtype.
     keeps_nan : bool
         True if the step is known to give NaN for NaN, as compiled.
     """
@@ -41,6 +45,7 @@ class Link:
     is_split_addition: bool = False
     inseparable: Refusal | None = None
     keeps_nan: bool = False
+    inside: tuple[tuple[MonotoneMap, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,8 @@ class Chain:
         Entry k is the dtype of the value that f_1 o ... o f_k takes; entry 0 is the pool's own.
     input_range : tuple of int or None
         Interval of the value below the last link, if that is an integer.
-    overflow : Refusal or None
-        Set if that value may have overflowed on the way.
+    undefined : Refusal or None
+        Set if that value may have overflowed on the way, or what TVM computes is undefined.
     stop : Refusal or None
         Why the chain could not be followed further; None if it reaches a producer.  Set if there
         are no links.
@@ -85,7 +90,7 @@ class Chain:
     links: tuple[Link, ...]
     base_dtypes: tuple[str, ...]
     input_range: tuple[int, int] | None = None
-    overflow: Refusal | None = None
+    undefined: Refusal | None = None
     stop: Refusal | None = None
     producer: Refusal | None = None
     meets_addition: bool = False
@@ -99,3 +104,14 @@ class Chain:
         dtypes = self.base_dtypes[: moved + 1]
         maps = [link.map for link in self.links[:moved]]
         return find_padding(maps, dtypes, self.pad_value, lowest_value(dtypes[-1]))
+
+
+def follow_chain(chain: Chain) -> tuple[list[Interval], Refusal | None]:
+    """Intervals of the values of ``base_dtypes``, and why an integer may overflow on the way."""
+    maps = [link.map for link in chain.links]
+    inside = [link.inside for link in chain.links]
+    intervals, wrapping = follow_interval(maps, chain.base_dtypes, chain.input_range, inside)
+    if chain.undefined or wrapping is None:
+        return intervals, chain.undefined
+    link = chain.links[wrapping]
+    return intervals, overflow(link.map.name, link.dtype)

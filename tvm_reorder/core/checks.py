@@ -28,15 +28,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from .chain import Chain, Link
+from .chain import Chain, Link, follow_chain
 from .config import ReorderConfig
 from .cost import Evaluations, count_evaluations
 from .ends import THE_MAXIMUM, Ends, find_ends
-from .intervals import first_wrapping_link
 from .lowest import find_infinity_objection, may_fall_below_lowest
 from .monotone import Direction, MonotoneMap, compose
 from .nan import find_nan_objection
-from .refusal import Reason, Refusal, contraction, overflow
+from .refusal import Reason, Refusal, contraction
 from .window import PoolWindow
 
 _NOT_A_VALLEY = "neither rising nor falling throughout, nor a valley"
@@ -89,18 +88,14 @@ def check_exchange(chain: Chain, config: ReorderConfig) -> Plan | Refusal:
         return refusal
     if not chain.links:
         return chain.stop
-    wraps = first_wrapping_link(
-        [link.map for link in chain.links], chain.base_dtypes, chain.input_range
-    )
-    exchanges, note = _find_exchanges(chain, config, wraps)
+    undefined = follow_chain(chain)[1]
+    exchanges, note = _find_exchanges(chain, config)
     if not exchanges:
         return note
     if chain.producer and not config.any_producer:
         return chain.producer
-    if chain.overflow or wraps is not None:
-        return chain.overflow or _overflow(chain.links[wraps])
-    if chain.zeros:
-        return chain.zeros
+    if undefined or chain.zeros:
+        return undefined or chain.zeros
     plans = [_make_plan(chain, exchange) for exchange in exchanges]
     saving = [plan for plan in plans if plan.evaluations.is_saving]
     if not saving:
@@ -160,16 +155,14 @@ def _check_window(window: PoolWindow | Refusal) -> Refusal | None:
     return None
 
 
-def _find_exchanges(
-    chain: Chain, config: ReorderConfig, wraps: int | None
-) -> tuple[list[_Exchange], Refusal | None]:
+def _find_exchanges(chain: Chain, config: ReorderConfig) -> tuple[list[_Exchange], Refusal | None]:
     """The longest exchange at the maximum, a longer one at other ends, and the first objection."""
     found: dict[bool, _Exchange] = {}  # by whether f is taken at the maximum alone
     note, stop = None, chain.stop
     totals = chain.totals or accumulate((link.map for link in chain.links), compose)
     for index, (link, total) in enumerate(zip(chain.links, totals)):
-        if link.shared or index == wraps:
-            stop = link.shared or _overflow(link)
+        if link.shared:
+            stop = link.shared
             break
         ends = find_ends(total.directions)
         objection = _objection(total, ends, chain, index, config)
@@ -264,7 +257,3 @@ def _say_directions(total: MonotoneMap) -> str:
     if total.is_non_decreasing:
         return "non-decreasing"
     return "a valley" if Direction.VALLEY in total.directions else "monotone"
-
-
-def _overflow(link: Link) -> Refusal:
-    return overflow(link.map.name, link.dtype)

@@ -35,10 +35,13 @@ _EVERY_FLOAT = (-np.inf, np.inf)
 Interval = tuple[float, float]
 
 
-def first_wrapping_link(
-    maps: Sequence[MonotoneMap], dtypes: Sequence[str], input_range: Interval | None
-) -> int | None:
-    """Index of the step nearest to the pool whose integer result may leave its dtype's range.
+def follow_interval(
+    maps: Sequence[MonotoneMap],
+    dtypes: Sequence[str],
+    input_range: Interval | None,
+    inside: Sequence[Sequence[tuple[MonotoneMap, str]]] = (),
+) -> tuple[list[Interval], int | None]:
+    """Intervals of a chain's values, and where an integer may leave its dtype's range.
 
     Parameters
     ----------
@@ -48,18 +51,42 @@ def first_wrapping_link(
         Entry k is the dtype of the result of step k; the last one is that of the chain's input.
     input_range : pair of numbers or None
         Interval of the chain's input, None if it is not known.
+    inside : sequence of sequences of pairs
+        For each step the maps from its argument to the values inside it, with their dtypes.
+
+    Returns
+    -------
+    intervals : list of pairs of numbers
+        Entry k is that of the value with ``dtypes[k]``.
+    wrapping : int or None
+        The step nearest to the pool that may overflow.
     """
     wrapping, interval = None, _known_or_all(input_range, dtypes[-1])
+    intervals = [interval]
     for index in reversed(range(len(maps))):
         source, result = dtypes[index + 1], dtypes[index]
+        parts = inside[index] if inside else ()
+        wraps_inside = any(not _fits(part, interval, source, dtype) for part, dtype in parts)
         interval = _image(maps[index], interval, source, result)
+        if wraps_inside:
+            wrapping, interval = index, None
         if not is_integer(result):
             interval = interval or _EVERY_FLOAT
-            continue
-        limits = dtype_range(result)
-        if interval is None or interval[0] < limits[0] or interval[1] > limits[1]:
-            wrapping, interval = index, limits
-    return wrapping
+        elif not _is_within(interval, dtype_range(result)):
+            wrapping, interval = index, dtype_range(result)
+        intervals.insert(0, interval)
+    return intervals, wrapping
+
+
+def _fits(part: MonotoneMap, interval: Interval, source: str, dtype: str) -> bool:
+    """True if a value inside a step stays in the range of its dtype."""
+    if not is_integer(dtype):
+        return True
+    return _is_within(_image(part, interval, source, dtype), dtype_range(dtype))
+
+
+def _is_within(interval: Interval | None, limits: Interval) -> bool:
+    return interval is not None and limits[0] <= interval[0] and interval[1] <= limits[1]
 
 
 def is_integer(dtype: str) -> bool:

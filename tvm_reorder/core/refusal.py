@@ -77,6 +77,11 @@ def overflow(name: str, dtype: str) -> Refusal:
     )
 
 
+def unrounded_cast() -> Refusal:
+    """The refusal of TVM's cast from float64 to float16."""
+    return Refusal(Reason.UNPROVEN, "the cast from float64 to float16", "no rounding in TVM", "one")
+
+
 def non_finite(subject: str) -> Refusal:
     """The refusal of a constant that is infinite or NaN."""
     return Refusal(Reason.NON_FINITE_CONSTANT, subject, "infinite or NaN", "finite")

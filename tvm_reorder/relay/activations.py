@@ -97,6 +97,12 @@ def _erf(x: np.ndarray) -> np.ndarray:
     return np.vectorize(math.erf, otypes=[x.dtype])(x)
 
 
+def _round(x: np.ndarray) -> np.ndarray:
+    """To the nearest whole number, halves away from 0; float64 would add 0.5 inexactly."""
+    whole = np.trunc(x)
+    return whole + np.copysign(np.abs(x - whole) >= 0.5, x)
+
+
 def _relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0)
 
@@ -115,7 +121,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "annotation.stop_fusion": Activation(_RISING, _keep),
     "ceil": Activation(_RISING, np.ceil),
     "floor": Activation(_RISING, np.floor),
-    "round": Activation(_RISING, np.round),
+    "round": Activation(_RISING, _round),
     "trunc": Activation(_RISING, np.trunc),
     "sign": Activation(_RISING, np.sign),
     "sigmoid": Activation(_RISING, _sigmoid, "sigmoid"),

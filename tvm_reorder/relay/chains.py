@@ -17,7 +17,7 @@ from tvm.ir import Op
 from ..core.chain import Chain, Link
 from ..core.intervals import is_integer
 from ..core.monotone import MonotoneMap, compose
-from ..core.refusal import Reason, Refusal, contraction, overflow, varies
+from ..core.refusal import Reason, Refusal, contraction, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
 from .facts import read_constant, read_dtype, read_shape
 from .flat_prelu import is_flat_prelu, read_flat_prelu
@@ -27,6 +27,7 @@ from .nan import do_keep_nan
 from .operands import shrink
 from .operators import read_operator
 from .patterns import ADDITIONS, AVERAGE_POOLS, MAX_POOLS, PRODUCERS
+from .products import is_added, is_product
 from .quantised import build_signed_rounding, find_inseparable, read_signed_rounding
 from .scene import Scene
 from .signs import count_filters
@@ -37,7 +38,6 @@ from .steps import (
     find_shared_scalar,
     find_sharing,
     has_windows_of,
-    is_product,
     is_split_addition,
     is_uniform,
     mark_splits,
@@ -95,10 +95,11 @@ def read_chain(
         links=tuple(step.link for step in steps),
         base_dtypes=dtypes,
         input_range=bound,
-        overflow=_find_overflow(base) if is_integer(dtypes[-1]) and bound is None else None,
+        undefined=_find_broken_cast(steps, base)
+        or (_find_overflow(base) if is_integer(dtypes[-1]) and bound is None else None),
         stop=stop,
         producer=(stop or producer) if producer else None,
-        meets_addition=is_product(top) and graph.feeds_addition(pool),
+        meets_addition=scene.is_summand and is_product(top),
         filters=_count_filters(graph, base, steps, scene),
         pad_value=scene.pool.pad_value,
         zeros=_find_sign_reader(scene),
@@ -121,6 +122,19 @@ def _describe_prefixes(steps: list[Step], scene: Scene) -> Iterator[MonotoneMap]
 
 def _find_overflow(base: relay.Expr) -> Refusal:
     return overflow(op_name(base), read_dtype(base))
+
+
+def _find_broken_cast(steps: list[Step], base: relay.Expr) -> Refusal | None:
+    """Set if float64 becomes float16 on the way: TVM 0.19 takes the result from a wrong register.
+
+    What is in it depends on the kernel (found by fuzzing).
+    """
+    calls = [call for step in steps for call in step.region] + [base]
+    for call in calls:
+        is_narrowing = op_name(call) == "cast" and read_dtype(call) == "float16"
+        if is_narrowing and read_dtype(call.args[0]) == "float64":
+            return unrounded_cast()
+    return None
 
 
 def _find_sign_reader(scene: Scene) -> Refusal | None:
@@ -200,9 +214,8 @@ def _read_moved_step(graph, top, scene, wanted, nearer) -> Step | Refusal | None
         return step
     if not is_uniform(step, len(read_shape(top.checked_type))):
         return varies(f"an operand of {step.link.map.name} above {op_name(top)}")
-    below = op_name(nearer[-1].root) if nearer else ""
-    if is_product(value) and below in ADDITIONS:
-        return contraction(f"{below} below {op_name(top)}")
+    if is_product(value) and is_added(read_moves(step.root)[1] for step in reversed(nearer)):
+        return contraction(f"a sum below {op_name(top)}")
     shared = find_sharing(graph, top, wanted)
     for move in moves[1:]:
         shared = shared or find_sharing(graph, move, 1)

@@ -44,7 +44,7 @@ def read_composite(
     region, source = _find_region(graph, root, scene)
     if source is None:
         return varies(f"the other operand of {op_name(root)}")
-    described, replace = _describe_region(region, root, source, scene)
+    described, replace, inside = _describe_region(region, root, source, scene)
     if isinstance(described, Refusal):
         return described
     for call in region[1:]:
@@ -55,7 +55,9 @@ def read_composite(
     is_split = any(is_split_addition(call, source) for call in region)
     keeps_nan = do_keep_nan(region, scene)
     together = find_inseparable(source)
-    link = Link(described, read_dtype(root), len(region), shared, is_split, together, keeps_nan)
+    link = Link(
+        described, read_dtype(root), len(region), shared, is_split, together, keeps_nan, inside
+    )
     return Step(link, root, source, _path(root, source, region), frozenset(region), replace)
 
 
@@ -111,7 +113,7 @@ def _describe_region(region, root, source, scene):
             continue
         reading = read_operator(call, scene)
         if isinstance(reading, Refusal):
-            return reading, replace
+            return reading, replace, ()
         maps[call] = compose(reading.map, maps[call.args[reading.data]])
         replace.update({call.args[p]: new for p, new in reading.replace.items()})
     described = maps[root]
@@ -120,7 +122,8 @@ def _describe_region(region, root, source, scene):
     if Direction.OTHER in directions:
         directions, worst = (guess_direction(described.evaluate),), None
     described = MonotoneMap(name, directions, worst, described.evaluate)
-    return scene.certified.describe(described, root, source), replace
+    inside = tuple((maps[call], read_dtype(call)) for call in region[1:])
+    return scene.certified.describe(described, root, source), replace, inside
 
 
 def _name_region(region, root) -> str:

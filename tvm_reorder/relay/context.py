@@ -1,18 +1,116 @@
-"""What a ``PassContext`` says of the build that goes on in it."""
+"""What the decisions on a function depend on besides the function."""
 
 from __future__ import annotations
 
+import platform
+from dataclasses import dataclass
+
 import tvm
+from tvm import relay
+
+from ..certify.targets import FAST_MATH_FLAG
+from ..core.config import ReorderConfig
+from ..core.licence import ANY_DROP
+from ..core.measured import MEASURED_TARGET
+from ..core.refusal import Reason, Refusal
+from .certified import CertificateSource
+from .zeros import has_readers
+
+_MOST_FUSED = 256  # kMaxFusedOps, src/relay/transforms/fuse_ops.cc
 
 
-def has_fast_math(context: tvm.transform.PassContext) -> bool:
+@dataclass(frozen=True)
+class Surroundings:
+    """Target, certificates, and the rest of the module.
+
+    Parameters
+    ----------
+    target : str
+        Kind and architecture of the target.
+    certified : CertificateSource
+        Where certificates come from.
+    obstacle : Refusal or None
+        What keeps every site as it is.
+    others_divide : bool
+        True if another function of the module may tell +0 from -0.
+    """
+
+    target: str
+    certified: CertificateSource
+    obstacle: Refusal | None = None
+    others_divide: bool = False
+
+
+def read_surroundings(
+    mod: tvm.IRModule,
+    variable: relay.GlobalVar,
+    context: tvm.transform.PassContext,
+    config: ReorderConfig,
+) -> Surroundings:
+    """The surroundings of one function of a module, in a build with this context."""
+    others = [other for name, other in mod.functions.items() if not name.same_as(variable)]
+    return Surroundings(
+        _read_target(),
+        CertificateSource(config.certify, _has_fast_math(context), are_apart(context)),
+        _find_fusion_limit(context) or _find_fast_math_flag(config),
+        any(isinstance(other, relay.Function) and has_readers(other) for other in others),
+    )
+
+
+def are_apart(context: tvm.transform.PassContext) -> bool:
+    """True if FuseOps will leave each operator a kernel of its own."""
+    return context.opt_level == 0 or _read_fusion_limit(context) == 1
+
+
+def _read_fusion_limit(context) -> int | None:
+    depth = (context.config or {}).get("relay.FuseOps.max_depth")
+    return None if depth is None else int(depth)
+
+
+def _find_fusion_limit(context) -> Refusal | None:
+    """Set if it depends on how many operators there are which of them share a kernel."""
+    depth = _read_fusion_limit(context)
+    if depth is None or depth == 1 or depth >= _MOST_FUSED:
+        return None
+    return Refusal(
+        Reason.CONTRACTION,
+        "relay.FuseOps.max_depth",
+        str(depth),
+        f"1, or {_MOST_FUSED} or more (which products and sums are contracted depends on it)",
+    )
+
+
+def _find_fast_math_flag(config: ReorderConfig) -> Refusal | None:
+    """Set if LLVM may round as it likes, in each kernel otherwise."""
+    target = tvm.target.Target.current(allow_none=True)
+    attributes = {} if target is None else target.attrs
+    flags = [
+        name for name in attributes.keys() if name.startswith(FAST_MATH_FLAG) and attributes[name]
+    ]
+    if not flags or config.licence.ulp == ANY_DROP:
+        return None
+    return Refusal(
+        Reason.UNPROVEN,
+        "the target's arithmetic",
+        f"that of -{flags[0]}",
+        "without fast-math flags (the licence ulp:any takes it as it is)",
+    )
+
+
+def _has_fast_math(context) -> bool:
     """True if TVM's FastMath pass, opt_level 4, will run in this context."""
     if "FastMath" in context.disabled_pass:
         return False
     return context.opt_level >= 4 or "FastMath" in context.required_pass
 
 
-def are_apart(context: tvm.transform.PassContext) -> bool:
-    """True if FuseOps will leave each operator a kernel of its own."""
-    depth = (context.config or {}).get("relay.FuseOps.max_depth")
-    return context.opt_level == 0 or (depth is not None and int(depth) == 1)
+def _read_target() -> str:
+    """Kind and architecture of the target compiled for; this machine's llvm where none is set."""
+    target = tvm.target.Target.current(allow_none=True)
+    kind = target.kind.name if target is not None else "llvm"
+    if kind != "llvm":
+        return kind
+    triple = str(target.attrs.get("mtriple", "")) if target is not None else ""
+    architecture = (triple or platform.machine()).partition("-")[0].lower()
+    is_x86 = architecture in ("x86_64", "amd64")
+    return MEASURED_TARGET if is_x86 else f"{kind} {architecture}"

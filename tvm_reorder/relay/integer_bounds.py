@@ -65,7 +65,11 @@ class _Reader:
         constant = read_constant(value)
         if constant is not None:
             return (int(constant.min()), int(constant.max())) if constant.size else everything
-        if not isinstance(value, relay.Call) or not isinstance(value.op, Op):
+        if isinstance(value, relay.Var):
+            return everything
+        if not isinstance(value, relay.Call):
+            return None  # a part of a tuple, say, which may be computed on the spot
+        if not isinstance(value.op, Op):
             return everything
         if value.op.name in PRODUCERS:
             return _fit(self._bound_products(value), everything) or everything

@@ -65,7 +65,7 @@ def _read_clip(call, scene):
         return non_finite("a bound of clip")
     if is_integer(read_dtype(call)):
         low, high = int(max(low, -(2**63))), int(min(high, 2**63 - 1))
-    return Reading(MonotoneMap("clip", _RISING, 0, lambda x: np.clip(x, low, high)))
+    return Reading(MonotoneMap("clip", _RISING, 0, lambda x: np.maximum(np.minimum(x, high), low)))
 
 
 def _read_leaky_relu(call, scene):

@@ -6,7 +6,6 @@ why and puts it there.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,12 +15,10 @@ from tvm import relay
 from ..core.checks import Plan
 from ..core.config import ReorderConfig
 from ..core.decision import Action, Decision, is_better
-from ..core.measured import MEASURED_TARGET
 from ..core.refusal import Reason, Refusal
 from ..core.report import Report, Site, Status
 from ..core.selection import leave_out
-from .certified import CertificateSource
-from .context import are_apart, has_fast_math
+from .context import read_surroundings
 from .decisions import SiteDecider, make_decider
 from .facts import read_pool
 from .fusion import fuse
@@ -47,12 +44,15 @@ class ReorderActivations:
         The rules, in the order they run.
     source_names : callable
         Gives the names that the module's pools had before other passes took them away.
+    guards : bool
+        False behind FoldScaleAxis and SimplifyExpr; before them, see ``guards.py``.
     """
 
     config: ReorderConfig = ReorderConfig()
     report: Report = field(default_factory=Report)
     rules: tuple[Rule, ...] = DEFAULT_RULES
     source_names: Callable[[], Sequence[PoolName]] = tuple
+    guards: bool = True
 
     def as_pass(self) -> tvm.transform.Pass:
         """The pass for a ``tvm.transform.Sequential``.
@@ -105,13 +105,10 @@ class ReorderActivations:
     def _transform_function(self, mod, variable, context, left_out):
         graph = FunctionGraph(mod[variable])
         others = [_describe_average(pool, graph) for pool in graph.average_pools]
-        target = _read_target()
-        certified = CertificateSource(
-            self.config.certify, has_fast_math(context), are_apart(context)
-        )
+        around = read_surroundings(mod, variable, context, self.config)
         sites: list[Site | None] = [None] * len(graph.max_pools)
         numbers = list(range(len(sites)))
-        decider = make_decider(self.config, context, target)
+        decider = make_decider(self.config, context, around.target)
         for rule in self.rules:
             if not rule.needs <= graph.operators:
                 continue
@@ -122,20 +119,21 @@ class ReorderActivations:
                 if number is None
                 else _weigh(graph, pool, verdict, decider, left_out.get(number))
                 for number, pool, verdict in zip(
-                    numbers, graph.max_pools, decide(graph, rule, self.config, target, certified)
+                    numbers, graph.max_pools, decide(graph, rule, self.config, around)
                 )
             ]
             for number, pool, verdict in zip(numbers, graph.max_pools, verdicts):
                 if number is not None:
                     found = _describe(pool, verdict, rule, self.config)
                     sites[number] = _merge(sites[number], found)
-            after, order = apply(graph, rule, verdicts)
+            after, order = apply(graph, rule, verdicts, self.guards)
             if not after.same_as(graph.function):
                 numbers = [None if k is None else numbers[k] for k in order]
                 mod = _replace(mod, variable, after)
         if not graph.function.same_as(mod[variable]):
             graph = FunctionGraph(mod[variable])
-        sites = self._decide_bare(graph, numbers, sites, decider, left_out)
+        if around.obstacle is None:
+            sites = self._decide_bare(graph, numbers, sites, decider, left_out)
         pools = zip(numbers, graph.max_pools)
         chosen = [pool for n, pool in pools if n is not None and _is_fused(sites[n])]
         after = fuse(graph, chosen)
@@ -185,18 +183,6 @@ def _replace(mod, variable, after) -> tvm.IRModule:
     functions[variable] = after
     changed = tvm.IRModule(functions, mod.type_definitions, attrs=mod.attrs)
     return relay.transform.InferType()(changed)
-
-
-def _read_target() -> str:
-    """Kind and architecture of the target compiled for; this machine's llvm where none is set."""
-    target = tvm.target.Target.current(allow_none=True)
-    kind = target.kind.name if target is not None else "llvm"
-    if kind != "llvm":
-        return kind
-    triple = str(target.attrs.get("mtriple", "")) if target is not None else ""
-    architecture = (triple or platform.machine()).partition("-")[0].lower()
-    is_x86 = architecture in ("x86_64", "amd64")
-    return MEASURED_TARGET if is_x86 else f"{kind} {architecture}"
 
 
 def _weigh(graph, pool, verdict: Verdict, decider: SiteDecider, left_out) -> Verdict:

@@ -71,7 +71,9 @@ class Session(PassInstrument):
         super().__init__()
         self.report = report
         self._thread = threading.local()
-        self._reorder = ReorderActivations(config, report, source_names=self._names).as_pass()
+        self._reorder = ReorderActivations(
+            config, report, source_names=self._names, guards=False
+        ).as_pass()
 
     def run_before_pass(self, mod, info):
         """Run the pass on the module when its place in the pipeline has come."""
@@ -184,6 +186,10 @@ def reorder(
         The options; also as keyword arguments.
     target : str or tvm.target.Target, optional
         What will be compiled for; the target in scope, else llvm.
+
+    Notes
+    -----
+    Call it in the ``PassContext`` of the build: opt_level 4 computes exp, tanh and erf otherwise.
 
     Returns
     -------

@@ -7,7 +7,7 @@ before, on the enumerated pools, and the callback only looks its pool up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import relay
 from tvm.relay.dataflow_pattern import DFPatternCallback, rewrite
@@ -17,9 +17,11 @@ from ..core.config import ReorderConfig
 from ..core.decision import Action, Decision
 from ..core.refusal import Refusal
 from ..core.workload import SiteWorkload
-from .certified import CertificateSource
+from .context import Surroundings
 from .facts import read_pool
+from .guards import guard, needs_guard
 from .patterns import make_max_pool_pattern
+from .products import find_summands
 from .reductions import restore_shape
 from .rules import Match, Rule
 from .rules.rule import mark_span
@@ -63,22 +65,40 @@ def decide(
     graph: FunctionGraph,
     rule: Rule,
     config: ReorderConfig,
-    target: str,
-    certified: CertificateSource,
+    around: Surroundings,
 ) -> list[Verdict]:
     """One verdict for each max pool, in order of execution."""
-    verdicts, readers = [], find_sign_readers(graph.order)
+    verdicts, order = [], graph.order
+    readers = find_sign_readers(order, graph.function.body, around.others_divide)
+    summands = find_summands(order)
     for pool in graph.max_pools:
         facts, reader = read_pool(pool, graph), readers.get(pool)
-        scene = Scene(facts, target, certified.fast_math, certified, reader)
-        verdicts.append(_decide_pool(graph, rule, config, pool, scene))
+        certified = around.certified
+        scene = Scene(
+            facts, around.target, certified.fast_math, certified, pool in summands, reader
+        )
+        verdict = _decide_pool(graph, rule, config, pool, scene)
+        if around.obstacle and isinstance(verdict.outcome, Plan):
+            verdict = replace(verdict, outcome=around.obstacle)
+        verdicts.append(verdict)
     return verdicts
 
 
 def apply(
-    graph: FunctionGraph, rule: Rule, verdicts: list[Verdict]
+    graph: FunctionGraph, rule: Rule, verdicts: list[Verdict], guards: bool
 ) -> tuple[relay.Function, list[int | None]]:
     """Make the planned exchanges.
+
+    Parameters
+    ----------
+    graph : FunctionGraph
+        The function.
+    rule : Rule
+        Whose plans they are.
+    verdicts : list of Verdict
+        One for each max pool.
+    guards : bool
+        True if passes that fold constants are still to come.
 
     Returns
     -------
@@ -91,7 +111,9 @@ def apply(
     """
     if not any(verdict.is_written for verdict in verdicts):
         return graph.function, list(range(len(verdicts)))
-    exchange = _Exchange(rule, dict(zip(graph.max_pools, enumerate(verdicts))))
+    exchange = _Exchange(
+        graph if guards else None, rule, dict(zip(graph.max_pools, enumerate(verdicts)))
+    )
     function = rewrite(exchange, graph.function)
     pools = FunctionGraph(function).max_pools  # untyped: a `max` over any axes is among them
     return function, [exchange.numbers[pool] for pool in pools if pool in exchange.numbers]
@@ -106,10 +128,16 @@ def _decide_pool(graph, rule, config, pool, scene) -> Verdict:
 class _Exchange(DFPatternCallback):
     """Adapter from a rule and its plans to TVM's rewriter."""
 
-    def __init__(self, rule: Rule, verdicts: dict[relay.Call, tuple[int, Verdict]]):
+    def __init__(
+        self,
+        guarded: FunctionGraph | None,
+        rule: Rule,
+        verdicts: dict[relay.Call, tuple[int, Verdict]],
+    ):
         super().__init__(require_type=False, rewrite_once=True)
         self.pattern = make_max_pool_pattern()
         self.numbers: dict[relay.Call, int | None] = {}
+        self._guarded = guarded
         self._rule = rule
         self._verdicts = verdicts
 
@@ -124,4 +152,7 @@ class _Exchange(DFPatternCallback):
         self.numbers[own] = number
         self.numbers.update(dict.fromkeys(others))
         axes = verdict.match.pool.window_axes
-        return restore_shape(value, post, axes, mark_span(post.span, self._rule.name))
+        value = restore_shape(value, post, axes, mark_span(post.span, self._rule.name))
+        steps = verdict.match.steps[: verdict.outcome.moved]
+        is_guarded = self._guarded is not None and needs_guard(self._guarded, pre, steps)
+        return guard(value) if is_guarded else value

@@ -25,6 +25,8 @@ class Scene:
         True if FastMath will replace exp, tanh and erf.
     certified : CertificateSource
         Where certificates come from.
+    is_summand : bool
+        True if what the pool yields goes into a sum.
     sign_reader : str or None
         The operator behind the pool to which the sign of its zeros makes a difference.
     """
@@ -33,6 +35,7 @@ class Scene:
     target: str
     fast_math: bool
     certified: CertificateSource = NO_CERTIFICATES
+    is_summand: bool = False
     sign_reader: str | None = None
 
     def over(self, value: relay.Expr) -> Scene:

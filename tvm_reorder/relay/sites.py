@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from tvm import relay
 from tvm.ir import Op
 
-from .patterns import ADDITIONS, AVERAGE_POOLS, MAX_POOLS
+from .patterns import AVERAGE_POOLS, MAX_POOLS
 from .reductions import is_spatial_max
 
 OUTPUT = "the function's output"
@@ -57,7 +57,6 @@ class FunctionGraph:
         self._index: dict[relay.Expr, int] = {}
         self._users: dict[relay.Expr, int] = {}
         self._outputs: set[relay.Expr] = set()
-        self._summands: set[relay.Expr] = set()
         relay.analysis.post_order_visit(function.body, self._visit)
         self._use(function.body)
         self._outputs.add(function.body)
@@ -81,10 +80,6 @@ class FunctionGraph:
         """True if the value leaves the function, alone or in a tuple."""
         return expr in self._outputs
 
-    def feeds_addition(self, expr: relay.Expr) -> bool:
-        """True if the value goes straight into an add or subtract."""
-        return expr in self._summands
-
     def _visit(self, expr: relay.Expr) -> None:
         self._index[expr] = len(self._index)
         if isinstance(expr, relay.Call):
@@ -103,8 +98,6 @@ class FunctionGraph:
             return
         name = call.op.name
         self.operators.add(name)
-        if name in ADDITIONS:
-            self._summands.update(call.args)
         if name in MAX_POOLS or is_spatial_max(call):
             self.max_pools.append(call)
         elif name in AVERAGE_POOLS:

@@ -11,13 +11,13 @@ from tvm.ir import Span
 
 from ..core.chain import Link
 from ..core.refusal import Reason, Refusal
-from .facts import read_dtype, read_shape
+from .facts import read_shape
 from .moves import read_moves
 from .patterns import ADDITIONS
+from .products import adds, find_passed, is_product
 from .scene import Scene
 from .sites import FunctionGraph, op_name
 
-_PASS_PRODUCTS = frozenset(["negative", "copy", "cast"])  # an FMA takes either sign
 _DEPEND_ON_SCALARS = frozenset(["divide", "power"])
 
 
@@ -87,47 +87,18 @@ def has_windows_of(source: relay.Expr, scene: Scene) -> bool:
 
 
 def is_split_addition(call: relay.Call, source: relay.Expr) -> bool:
-    """True if the call adds to a float product that would stay behind.
-
-    LLVM contracts a product and a sum in one kernel to a fused multiply-add, which rounds once.
-    """
-    return (
-        op_name(call) in ADDITIONS
-        and is_product(source)
-        and any(argument.same_as(source) for argument in call.args)
-    )
-
-
-def is_product(expr: relay.Expr) -> bool:
-    """True for a float product, seen through moves and what LLVM sees through.
-
-    TVM multiplies by 1 / c to divide by a number c.
-    """
-    expr = read_moves(expr)[1]
-    while passes_products(expr):
-        expr = read_moves(expr.args[0])[1]
-    if not (read_dtype(expr) or "").startswith(("float", "bfloat")):
-        return False
-    if op_name(expr) == "divide":
-        return all(extent == 1 for extent in read_shape(expr.args[1].checked_type))
-    return op_name(expr) == "multiply"
-
-
-def passes_products(expr: relay.Expr) -> bool:
-    """True for steps that LLVM drops, or makes a sign of, between a product and a sum."""
-    if op_name(expr) == "nn.leaky_relu":
-        return abs(float(expr.attrs.alpha)) == 1
-    return op_name(expr) in _PASS_PRODUCTS
+    """True if the call adds to a product that would stay behind."""
+    return adds(call, source) and is_product(source)
 
 
 def mark_splits(steps: list[Step]) -> list[Step]:
     """Steps that stand between a product and a sum split the two as the sum itself does."""
-    marked, is_added = [], False
+    marked, meets_sum = [], False
     for step in steps:
         value = read_moves(step.root)[1]
-        passes = passes_products(value)
-        is_added = op_name(value) in ADDITIONS or (is_added and passes)
-        if is_added and passes and is_product(step.source):
+        passes = find_passed(value) is not None
+        meets_sum = op_name(value) in ADDITIONS or (meets_sum and passes)
+        if meets_sum and passes and is_product(step.source):
             step = replace(step, link=replace(step.link, is_split_addition=True))
         marked.append(step)
     return marked

@@ -19,6 +19,7 @@ from tvm.ir import Op
 
 from .facts import read_constant, read_dtype
 from .patterns import ADDITIONS, AVERAGE_POOLS, PRODUCERS
+from .sites import op_name
 
 _DIVISIONS = frozenset(["divide", "floor_divide", "trunc_divide"])
 _READERS = _DIVISIONS.union(["rsqrt", "power", "reinterpret"])
@@ -30,27 +31,73 @@ _FORGETFUL = PRODUCERS.union(
 )
 
 
-def find_sign_readers(order: Iterable[relay.Expr]) -> dict[relay.Expr, str]:
+def find_sign_readers(
+    order: Iterable[relay.Expr], result: relay.Expr, others_divide: bool
+) -> dict[relay.Expr, str]:
     """The values whose zeros' signs matter, each with the operator to which they do.
 
     Parameters
     ----------
     order : iterable of relay.Expr
         The expressions of a function, each behind what it is computed from.
+    result : relay.Expr
+        What the function returns.
+    others_divide : bool
+        True if other functions of the module may tell its zeros apart.
     """
-    found: dict[relay.Expr, str] = {}
-    for expr in reversed(list(order)):
-        if isinstance(expr, relay.Call) and isinstance(expr.op, Op):
-            for position, argument in enumerate(expr.args):
-                reader = _find_reader(expr, position, found.get(expr))
-                if reader is not None:
-                    found[argument] = reader
-        elif expr in found and isinstance(expr, (relay.Tuple, relay.TupleGetItem)):
-            is_tuple = isinstance(expr, relay.Tuple)
-            found.update(
-                dict.fromkeys(expr.fields if is_tuple else [expr.tuple_value], found[expr])
-            )
+    backwards = list(order)[::-1]
+    stands_for = _find_values(backwards)
+    found: dict[relay.Expr, str] = {result: "another function"} if others_divide else {}
+    known = -1
+    while known < len(found):  # the body of a function may come later than its arguments
+        known = len(found)
+        for expr in backwards:
+            for value, reader in _read(expr, found, others_divide):
+                found.setdefault(value, reader)
+                found.update({other: reader for other in stands_for.get(value, ())})
     return found
+
+
+def _find_values(order) -> dict[relay.Expr, list[relay.Expr]]:
+    """What the variables of lets and of functions called on the spot stand for."""
+    values: dict[relay.Expr, list[relay.Expr]] = {}
+    for expr in order:
+        if isinstance(expr, relay.Let):
+            values.setdefault(expr.var, []).append(expr.value)
+        elif isinstance(expr, relay.Call) and isinstance(expr.op, relay.Function):
+            for variable, argument in zip(expr.op.params, expr.args):
+                values.setdefault(variable, []).append(argument)
+    return values
+
+
+def has_readers(function: relay.Function) -> bool:
+    """True if a function may tell the zeros apart that it is given."""
+    names: set[str] = set()
+    relay.analysis.post_order_visit(function, lambda e: names.add(op_name(e)))
+    return not names.isdisjoint(_READERS)
+
+
+def _read(
+    expr: relay.Expr, found: dict[relay.Expr, str], others_divide: bool
+) -> list[tuple[relay.Expr, str]]:
+    """The operands whose zeros an expression reads, itself or by what is made of it."""
+    further = found.get(expr)
+    if isinstance(expr, relay.Call) and isinstance(expr.op, Op):
+        readers = ((a, _find_reader(expr, n, further)) for n, a in enumerate(expr.args))
+        return [(argument, reader) for argument, reader in readers if reader is not None]
+    if isinstance(expr, relay.Call):
+        if isinstance(expr.op, relay.Function):
+            return [(expr.op.body, further)] if further else []
+        return [(argument, "another function") for argument in expr.args if others_divide]
+    if further is None:
+        return []
+    operands = {
+        relay.Tuple: lambda: expr.fields,
+        relay.TupleGetItem: lambda: [expr.tuple_value],
+        relay.Let: lambda: [expr.body],
+        relay.If: lambda: [expr.true_branch, expr.false_branch],
+    }.get(type(expr), list)()
+    return [(operand, further) for operand in operands]
 
 
 def _find_reader(call: relay.Call, position: int, further: str | None) -> str | None:

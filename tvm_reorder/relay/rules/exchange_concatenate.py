@@ -21,6 +21,7 @@ from dataclasses import replace
 import tvm
 from tvm import relay
 
+from ...core.chain import follow_chain
 from ...core.checks import check_exchange
 from ...core.refusal import Reason, Refusal
 from ..chains import read_chain
@@ -47,6 +48,7 @@ class ExchangeConcatenate:
         branches = [
             read_chain(graph, pool, field, scene.over(field)) for field in joined.args[0].fields
         ]
+        followed = [follow_chain(chain) for chain, _ in branches]
         common, differing = _common_steps([steps for _, steps in branches])
         first, steps = branches[0]
         links = [steps[k].link for k in range(common)]
@@ -54,7 +56,10 @@ class ExchangeConcatenate:
             same = [chain.links[k] for chain, _ in branches]
             shared = next((other.shared for other in same if other.shared), None)
             is_split = any(other.is_split_addition for other in same)
-            links[k] = replace(link, shared=shared, is_split_addition=is_split)
+            together = next((other.inseparable for other in same if other.inseparable), None)
+            links[k] = replace(
+                link, shared=shared, is_split_addition=is_split, inseparable=together
+            )
         outer = _shared_outside(graph, joined)
         if links and outer:
             links[0] = replace(links[0], shared=outer)
@@ -63,7 +68,8 @@ class ExchangeConcatenate:
             planes=scene.pool.planes,
             links=tuple(links),
             base_dtypes=first.base_dtypes[: common + 1],
-            input_range=None,
+            input_range=_join([intervals[common] for intervals, _ in followed]),
+            undefined=next((undefined for _, undefined in followed if undefined), None),
             stop=differing,
             producer=next((chain.producer for chain, _ in branches if chain.producer), None),
             filters=0,
@@ -83,6 +89,10 @@ class ExchangeConcatenate:
         span = mark_span(joined.span, self.name)
         data = relay.Call(joined.op, [inputs], joined.attrs, [], span)
         return exchange_at_ends(plan, match, pool, roots[0], data, self.name)
+
+
+def _join(intervals):
+    return min(low for low, _ in intervals), max(high for _, high in intervals)
 
 
 def _common_steps(branches) -> tuple[int, Refusal | None]:

@@ -1,0 +1,79 @@
+"""Outside a build: what TVM's later passes would fold is kept from them, and costs no kernel."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relay
+
+import tvm_reorder
+from tvm_reorder.cli.measure import count_kernels
+from tvm_reorder.tvmc import reorder_partition
+
+from .networks import (
+    TARGET,
+    build,
+    channels_first,
+    conv2d,
+    execute,
+    image,
+    max_pool,
+    module,
+)
+
+RNG = np.random.default_rng(3)
+SCALES, SHIFTS = RNG.uniform(0.5, 1.5, 16), RNG.normal(size=16)
+
+
+def convolve(data, in_channels=16):
+    return conv2d(data, channels=16, in_channels=in_channels, seed=in_channels)
+
+
+def scaled_and_shifted(data):
+    return relay.tanh(data) * channels_first(SCALES) + channels_first(SHIFTS)
+
+
+NETS = {
+    "a scale and a convolution": lambda x: convolve(max_pool(scaled_and_shifted(x))),
+    "two sums": lambda x: (
+        max_pool(relay.tanh(x) + channels_first(SHIFTS)) + channels_first(SHIFTS * 0.7)
+    ),
+    "two scales": lambda x: (
+        max_pool(relay.tanh(x) * channels_first(SCALES)) * channels_first(SCALES)
+    ),
+}
+
+
+def as_pass(mod):
+    config = tvm_reorder.ReorderConfig(decision="exchange")
+    return tvm_reorder.ReorderActivations(config).as_pass()(relay.transform.InferType()(mod))
+
+
+def as_function(mod):
+    return tvm_reorder.reorder(mod, decision="exchange", target=TARGET)[0]
+
+
+@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
+@pytest.mark.parametrize("way", [as_function, as_pass, reorder_partition])
+def test_results_are_equal_outside_a_build(way, make):
+    mod = module(make(convolve(image(32), 3)))
+    inputs = {"x": RNG.normal(size=(1, 3, 32, 32)).astype("float32")}
+    with tvm.target.Target(TARGET):
+        reordered = way(mod)
+    assert "stop_fusion" in str(reordered)
+    for before, after in zip(execute(build(mod), inputs), execute(build(reordered), inputs)):
+        np.testing.assert_array_equal(after, before)
+
+
+def test_a_guard_costs_no_kernel():
+    mod = module(convolve(max_pool(scaled_and_shifted(convolve(image(32), 3)))))
+    with tvm_reorder.enabled(decision="exchange"):
+        inside = build(mod)
+    outside = build(as_function(mod))
+    assert count_kernels(outside.get_graph_json()) == count_kernels(inside.get_graph_json())
+
+
+def test_what_nothing_folds_is_not_guarded():
+    activated = module(convolve(max_pool(relay.nn.relu(convolve(image(32), 3)))))
+    assert "stop_fusion" not in str(as_function(activated))
+    result = module(max_pool(scaled_and_shifted(convolve(image(32), 3))))
+    assert "stop_fusion" not in str(as_function(result))
