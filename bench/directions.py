@@ -65,8 +65,8 @@ def describe(name: str, target: tvm.target.Target) -> dict:
     level = 4 if name.startswith("fast_") else 3
     certificate = find_certificate(make_key(function, target))
     licences = ["equal"]
-    if certificate is not None and certificate.worst_ulp:
-        licences.append(f"ulp:{certificate.worst_ulp}")
+    if certificate is not None:
+        licences.append(f"ulp:{max(1, certificate.worst_ulp)}")
     mod = make_site(function)
     for licence in [*licences, "ulp:any"]:
         site = _inspect(mod, licence, level, target)
