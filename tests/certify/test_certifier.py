@@ -9,13 +9,15 @@ import tvm
 from tvm import relay
 from tvm.target import Target
 
-from tvm_reorder.certify import certifier, sweep
+from tvm_reorder.certify import certifier, dry_run, sweep
 from tvm_reorder.certify.certifier import at_level, certify, make_key
+from tvm_reorder.certify.expressions import make_function, make_variable
 from tvm_reorder.certify.floats import FORMATS
 from tvm_reorder.certify.functions import MAKERS, build_function
 from tvm_reorder.certify.kernel import compile_pair, read_assembly
 from tvm_reorder.certify.names import DEFAULTS
 from tvm_reorder.certify.progress import SweepState
+from tvm_reorder.certify.targets import name_target_class
 from tvm_reorder.core.certificates import CertificateError
 
 from .functions import PLAIN, function, places_between, with_a_step_down
@@ -230,3 +232,53 @@ def test_what_cannot_be_certified_is_named(monkeypatch):
 
 def _fails(*_):
     raise tvm.TVMError("backtrace\nno such intrinsic")
+
+
+def test_a_constant_that_is_loaded_is_another_constant():
+    variable = make_variable("float32")
+    for number, text in (
+        (np.float32(3), "divide(x, 0x1.8000000000000p+1)"),
+        (np.full(1, 3, "float32"), "divide(x, [0x1.8000000000000p+1])"),
+        (np.full((1, 1), 3, "float32"), "divide(x, [0x1.8000000000000p+1])"),
+    ):
+        assert make_function(variable / relay.const(number), variable).text == text
+
+
+def test_sums_of_products_keep_their_order():
+    one = function(lambda x, c: x / c(3.0) + x * relay.tanh(x))
+    other = function(lambda x, c: x * relay.tanh(x) + x / c(3.0))
+    behind = function(lambda x, c: relay.negative(x * x) + relay.power(x, c(2.0)))
+    assert one.text != other.text and behind.text.startswith("add(negative(")
+    swapped = function(lambda x, c: relay.tanh(x) + x * c(3.0))
+    assert swapped.text == function(lambda x, c: x * c(3.0) + relay.tanh(x)).text
+
+
+def test_contraction_is_told_by_the_operators():
+    assert function(lambda x, c: relay.power(x, c(2.0)) + c(1.0)).may_contract
+    assert not function(lambda x, c: relay.log(relay.exp(x) + c(1.0))).may_contract
+
+
+def test_a_float16_inside_is_tried_apart_too(monkeypatch):
+    tried = []
+    monkeypatch.setattr(dry_run.subprocess, "run", lambda *a, **k: tried.append(a) or _Aborted)
+    half = function(lambda x, c: relay.atan(x.astype("float16")).astype("float32"), "float32")
+    with pytest.raises(CertificateError, match="it aborts"):
+        certify(half, PLAIN)
+    assert len(tried) == 1
+    dry_run.require_compiles(build_function("atan", "float32"), PLAIN, 3)
+    dry_run.require_compiles(build_function("exp", "float16"), PLAIN, 3)
+    assert len(tried) == 1
+
+
+class _Aborted:
+    returncode = -6
+
+
+@pytest.mark.skipif(not IS_X86, reason="classes of x86-64")
+def test_classes_of_targets():
+    zen, rapids = (f"llvm -mcpu={name}" for name in ("znver4", "sapphirerapids"))
+    fast = Target("llvm -mcpu=znver4 -fast-math=1")
+    assert name_target_class(Target(zen)) == name_target_class(Target(rapids))
+    assert name_target_class(Target(rapids), "float16") == "llvm x86-64 avx512 fp16"
+    assert name_target_class(Target(zen), "float16") == "llvm x86-64 avx512"
+    assert name_target_class(fast) == "llvm x86-64 avx512 fast-math"
