@@ -16,7 +16,6 @@ from tvm.target import Target, codegen
 
 from ..core.certificates import CertificateError
 
-FAST_MATH_FLAG = "fast-math"  # begins the names of those target attributes
 _X86 = ("x86_64", "amd64")
 _X86_CLASSES = ("sse2", "avx2+fma", "avx512")
 
@@ -49,12 +48,13 @@ def _name_class(text: str) -> str:
     if kind != "llvm":
         return " ".join(filter(None, (kind, str(target.attrs.get("arch", "")))))
     name = _name_processor(target)
-    return f"{name} fast-math" if _may_reassociate(target) else name
+    return f"{name} fast-math" if read_fast_math_flags(target) else name
 
 
-def _may_reassociate(target: Target) -> bool:
-    flags = [name for name in target.attrs.keys() if name.startswith(FAST_MATH_FLAG)]
-    return any(target.attrs[name] for name in flags)
+def read_fast_math_flags(target: Target) -> list[str]:
+    """Names of the target's attributes with which LLVM may round as it likes."""
+    attributes = target.attrs
+    return [name for name in attributes.keys() if name.startswith("fast-math") and attributes[name]]
 
 
 def _name_processor(target: Target) -> str:

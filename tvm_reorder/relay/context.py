@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tvm
 from tvm import relay
 
-from ..certify.targets import FAST_MATH_FLAG
+from ..certify.targets import current_target, read_fast_math_flags
 from ..core.config import ReorderConfig
 from ..core.licence import ANY_DROP
 from ..core.measured import MEASURED_TARGET
@@ -82,11 +82,7 @@ def _find_fusion_limit(context) -> Refusal | None:
 
 def _find_fast_math_flag(config: ReorderConfig) -> Refusal | None:
     """Set if LLVM may round as it likes, in each kernel otherwise."""
-    target = tvm.target.Target.current(allow_none=True)
-    attributes = {} if target is None else target.attrs
-    flags = [
-        name for name in attributes.keys() if name.startswith(FAST_MATH_FLAG) and attributes[name]
-    ]
+    flags = read_fast_math_flags(current_target())
     if not flags or config.licence.ulp == ANY_DROP:
         return None
     return Refusal(
