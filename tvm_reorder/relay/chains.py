@@ -140,8 +140,8 @@ def _find_broken_cast(steps: list[Step], base: relay.Expr) -> Refusal | None:
 def _find_sign_reader(scene: Scene) -> Refusal | None:
     if scene.sign_reader is None:
         return None
-    actual = f"what {scene.sign_reader} tells infinities apart by"
-    return Refusal(Reason.ZERO_SIGN, "the sign of a zero from the pool", actual, "of no effect")
+    actual, required = f"read by {scene.sign_reader}", "without effect on the results"
+    return Refusal(Reason.ZERO_SIGN, "the sign of a zero from the pool", actual, required)
 
 
 def _skip_steps(value: relay.Expr) -> relay.Expr:
