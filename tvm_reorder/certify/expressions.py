@@ -17,11 +17,11 @@ import tvm
 from tvm import relay
 from tvm.ir import Op
 
+from ..core.contraction import ADDITIONS, PRODUCTS, TRANSPARENT
 from ..core.measured import FAST_MATH
 
 _COMMUTATIVE = frozenset(["add", "multiply", "maximum", "minimum"])
-_PRODUCTS, _SUMS = frozenset(["multiply", "divide", "power"]), frozenset(["add", "subtract"])
-_TRANSPARENT = frozenset(["negative", "cast", "copy", "nn.leaky_relu"])
+_SEEN_THROUGH = TRANSPARENT.union(["nn.leaky_relu"])
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
 
@@ -57,7 +57,7 @@ class ScalarFunction:
     @property
     def may_contract(self) -> bool:
         """True if it has products and sums, which LLVM makes fused multiply-adds in one kernel."""
-        return not (self.operators.isdisjoint(_PRODUCTS) or self.operators.isdisjoint(_SUMS))
+        return not (self.operators.isdisjoint(PRODUCTS) or self.operators.isdisjoint(ADDITIONS))
 
     def with_length(self, length: int) -> tvm.IRModule:
         """A typed module that applies the function to a vector ``x``."""
@@ -159,6 +159,6 @@ def _is_sum_of_products(call: relay.Call) -> bool:
 
 def _may_be_product(expr: relay.Expr) -> bool:
     """True for a product, also behind steps that LLVM sees through."""
-    while isinstance(expr, relay.Call) and expr.op.name in _TRANSPARENT:
+    while isinstance(expr, relay.Call) and expr.op.name in _SEEN_THROUGH:
         expr = expr.args[0]
-    return isinstance(expr, relay.Call) and expr.op.name in _PRODUCTS
+    return isinstance(expr, relay.Call) and expr.op.name in PRODUCTS

@@ -16,13 +16,19 @@ from tvm.target import Target, codegen
 
 from ..core.certificates import CertificateError
 
-_X86 = ("x86_64", "amd64")
+X86 = ("x86_64", "amd64")
 _X86_CLASSES = ("sse2", "avx2+fma", "avx512")
 
 
 def current_target() -> Target:
     """The target in scope; this machine's plain llvm where there is none."""
     return Target.current(allow_none=True) or Target("llvm")
+
+
+def read_architecture(target: Target) -> str:
+    """Of the target's triple; this machine's where it has none."""
+    triple = str(target.attrs.get("mtriple", ""))
+    return (triple or platform.machine()).partition("-")[0].lower()
 
 
 def name_target_class(target: Target | None = None, dtype: str = "float32") -> str:
@@ -58,9 +64,8 @@ def read_fast_math_flags(target: Target) -> list[str]:
 
 
 def _name_processor(target: Target) -> str:
-    triple = str(target.attrs.get("mtriple", ""))
-    architecture = (triple or platform.machine()).partition("-")[0].lower()
-    if architecture not in _X86:
+    architecture = read_architecture(target)
+    if architecture not in X86:
         return f"llvm {architecture} {target.attrs.get('mcpu', 'generic')}"
     return f"llvm x86-64 {_X86_CLASSES[_x86_level(target)]}"
 
@@ -83,7 +88,7 @@ def require_runs_here(target: Target) -> None:
     if kind == "llvm":
         here = Target(f"llvm -mcpu={codegen.llvm_get_system_cpu()}")
         if wanted.startswith("llvm x86-64"):
-            is_x86 = platform.machine().lower() in _X86
+            is_x86 = platform.machine().lower() in X86
             is_able = is_x86 and _x86_level(target) <= _x86_level(here)
             is_able = is_able and _has_halves(target) <= _has_halves(here)
         else:

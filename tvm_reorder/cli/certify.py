@@ -107,12 +107,9 @@ def _read_model(args, target) -> list:
     import tvm
 
     from ..relay.candidates import find_candidates
-    from .models import load_model
-    from .sites import check_sites
+    from .models import open_model
 
-    with progress(f"reading {args.model}"):
-        model = load_model(args.model, args.input_shapes, args.model_format)
-    check_sites(args, model)
+    model = open_model(args)
     with progress("looking for functions"), tvm.transform.PassContext(opt_level=args.opt_level):
         found = find_candidates(model.mod, model.params, target, args.only, args.skip)
     if not found:

@@ -15,6 +15,7 @@ Side conditions
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,9 +63,7 @@ def may_fall_below_lowest(total: MonotoneMap, ends: Ends, chain: Chain, index: i
 
 def _is_bounded_below(links: Sequence[Link], lowest_out: np.generic) -> bool:
     """True if the links nearest to the pool stay above `lowest_out` whatever comes in."""
-    total = None
-    for link in links:
-        total = link.map if total is None else compose(total, link.map)
+    for total in accumulate((link.map for link in links), compose):
         if total.evaluate is None or not total.is_non_decreasing:
             return False
         if np.all(_value_at(total, lowest_out.dtype.type(-np.inf)) >= lowest_out):

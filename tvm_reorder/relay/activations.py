@@ -42,13 +42,11 @@ class Activation:
     evaluate: Evaluate | None = None
     worst_ulp: int | str | None = _EXACT
 
-    def as_map(
-        self, name: str, dtype: str, certified: CertificateSource, fast_math: bool
-    ) -> MonotoneMap:
+    def as_map(self, name: str, dtype: str, certified: CertificateSource) -> MonotoneMap:
         """The map of operator `name` on `dtype`, as compiled."""
         worst, shown = self.worst_ulp, name
         if isinstance(worst, str):
-            function = FAST_MATH.get(worst, worst) if fast_math else worst
+            function = FAST_MATH.get(worst, worst) if certified.fast_math else worst
             shown = function if function != worst else name
             worst = certified.worst_of(function, dtype, self.direction)
         return MonotoneMap(shown, (self.direction,), worst, self.evaluate)

@@ -73,7 +73,7 @@ def _list_pools(mod: tvm.IRModule) -> Iterator[tuple[FunctionGraph, relay.Call]]
 
 def _find_above(graph: FunctionGraph, pool: relay.Call) -> Iterator[ScalarFunction]:
     facts = read_pool(pool, graph)
-    scene = Scene(facts, _ANY_TARGET, fast_math=False)
+    scene = Scene(facts, _ANY_TARGET)
     tops = [facts.data_of(pool)]
     while tops:
         top = tops.pop()

@@ -15,6 +15,7 @@ from tvm import relay
 from tvm.ir import Op
 
 from ..core.chain import Chain, Link
+from ..core.contraction import ADDITIONS
 from ..core.intervals import is_integer
 from ..core.monotone import MonotoneMap, compose
 from ..core.refusal import Reason, Refusal, contraction, overflow, unrounded_cast, varies
@@ -26,7 +27,7 @@ from .moves import MOVES, as_uniform, is_move, read_moves
 from .nan import do_keep_nan
 from .operands import shrink
 from .operators import read_operator
-from .patterns import ADDITIONS, AVERAGE_POOLS, MAX_POOLS, PRODUCERS
+from .patterns import AVERAGE_POOLS, MAX_POOLS, PRODUCERS
 from .products import is_added, is_product
 from .quantised import build_signed_rounding, find_inseparable, read_signed_rounding
 from .scene import Scene
@@ -95,8 +96,7 @@ def read_chain(
         links=tuple(step.link for step in steps),
         base_dtypes=dtypes,
         input_range=bound,
-        undefined=_find_broken_cast(steps, base)
-        or (_find_overflow(base) if is_integer(dtypes[-1]) and bound is None else None),
+        undefined=_find_broken_cast(steps, base) or _find_overflow(base, bound),
         stop=stop,
         producer=(stop or producer) if producer else None,
         meets_addition=scene.is_summand and is_product(top),
@@ -120,8 +120,10 @@ def _describe_prefixes(steps: list[Step], scene: Scene) -> Iterator[MonotoneMap]
         yield total
 
 
-def _find_overflow(base: relay.Expr) -> Refusal:
-    return overflow(op_name(base), read_dtype(base))
+def _find_overflow(base: relay.Expr, bound: tuple[int, int] | None) -> Refusal | None:
+    """Set for an integer of which no bound is known."""
+    dtype = read_dtype(base) or ""
+    return overflow(op_name(base), dtype) if is_integer(dtype) and bound is None else None
 
 
 def _find_broken_cast(steps: list[Step], base: relay.Expr) -> Refusal | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 
 import tvm
 from tvm import relay
 
-from ..certify.targets import current_target, read_fast_math_flags
+from ..certify.targets import X86, current_target, read_architecture, read_fast_math_flags
 from ..core.config import ReorderConfig
 from ..core.licence import ANY_DROP
 from ..core.measured import MEASURED_TARGET
@@ -102,11 +101,9 @@ def _has_fast_math(context) -> bool:
 
 def _read_target() -> str:
     """Kind and architecture of the target compiled for; this machine's llvm where none is set."""
-    target = tvm.target.Target.current(allow_none=True)
-    kind = target.kind.name if target is not None else "llvm"
+    target = current_target()
+    kind = target.kind.name
     if kind != "llvm":
         return kind
-    triple = str(target.attrs.get("mtriple", "")) if target is not None else ""
-    architecture = (triple or platform.machine()).partition("-")[0].lower()
-    is_x86 = architecture in ("x86_64", "amd64")
-    return MEASURED_TARGET if is_x86 else f"{kind} {architecture}"
+    architecture = read_architecture(target)
+    return MEASURED_TARGET if architecture in X86 else f"{kind} {architecture}"

@@ -106,7 +106,7 @@ def _find_pools(mod: tvm.IRModule) -> Iterator[tuple[FunctionGraph, relay.Call]]
 def _collect(graph: FunctionGraph, pool: relay.Call) -> set[relay.Expr]:
     """The calls that make up a site."""
     facts = read_pool(pool, graph)
-    scene = Scene(facts, _ANY_TARGET, fast_math=False)
+    scene = Scene(facts, _ANY_TARGET)
     calls = {pool} if facts.pad is None else {pool, facts.pad}
     steps, base, _ = read_steps(graph, facts.data_of(pool), scene)
     bases = [base]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tvm import relay
 
-from .patterns import ADDITIONS
+from ..core.contraction import ADDITIONS
 from .sites import FunctionGraph, op_name
 from .steps import Step
 

@@ -28,5 +28,5 @@ _LOST_BY_FAST_MATH = frozenset(["erf"])
 def do_keep_nan(calls: Iterable[relay.Call], scene: Scene) -> bool:
     """True if each of the calls is known to give NaN for NaN."""
     names = {op_name(call) for call in calls}
-    lost = _LOST_BY_FAST_MATH if scene.fast_math else frozenset()
+    lost = _LOST_BY_FAST_MATH if scene.certified.fast_math else frozenset()
     return scene.target == MEASURED_TARGET and names <= KEEPS_NAN - lost

@@ -49,7 +49,7 @@ def _read_by_table(call: relay.Call, scene: Scene) -> Reading | Refusal:
     name = op_name(call)
     if name in ACTIVATIONS:
         dtype = read_dtype(call.args[0])
-        return Reading(ACTIVATIONS[name].as_map(name, dtype, scene.certified, scene.fast_math))
+        return Reading(ACTIVATIONS[name].as_map(name, dtype, scene.certified))
     if name in _PARAMETERISED:
         return _PARAMETERISED[name](call, scene)
     if name in TWO_ARGUMENTS:
@@ -119,10 +119,7 @@ def _read_cast(call, scene):
         )
     # For integers the interval check needs unbounded values; float casts are correctly rounded.
     convert = truncate if is_integer(target) else _float_cast(target)
-    # TVM 0.19 calls __truncdfhf2 for this one and takes its result from the wrong register: what it
-    # gives is no rounding of its argument (found by fuzzing).
-    worst = None if (source, target) == ("float64", "float16") else 0
-    return Reading(MonotoneMap(f"cast to {target}", _RISING, worst, convert))
+    return Reading(MonotoneMap(f"cast to {target}", _RISING, 0, convert))
 
 
 def _read_fixed_point(call, scene):

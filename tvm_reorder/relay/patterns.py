@@ -41,7 +41,6 @@ PRODUCERS = frozenset(
         "contrib_conv2d_gemm_without_weight_transform",
     )
 )
-ADDITIONS = frozenset(["add", "subtract", "nn.bias_add"])
 
 
 def make_max_pool_pattern() -> DFPattern:

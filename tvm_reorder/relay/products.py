@@ -1,7 +1,8 @@
 """Float products that meet a sum.
 
-LLVM contracts a product and a sum in one kernel to a fused multiply-add, which rounds once.  So an
-exchange neither takes such a pair apart nor makes a new one.
+Identity
+    fma(a, b, c) rounds a * b + c once.  LLVM makes one of a product and a sum in one kernel, so an
+    exchange neither takes such a pair apart nor makes a new one.
 
 What counts as a product
     * ``multiply``; ``divide`` by a number, which TVM writes as a product with 1 / c; ``power``,
@@ -17,12 +18,12 @@ from collections.abc import Iterable
 import numpy as np
 from tvm import relay
 
+from ..core.contraction import ADDITIONS, PRODUCTS, TRANSPARENT
 from .facts import read_constant, read_dtype, read_shape
 from .moves import is_move, read_moves
-from .patterns import ADDITIONS
-from .sites import op_name
+from .sites import FunctionGraph, op_name
 
-_DROPPED = frozenset(["negative", "copy", "cast", "annotation.stop_fusion"])
+_DROPPED = TRANSPARENT.union(["annotation.stop_fusion"])
 _SCALED = {"multiply": (0, 1), "divide": (1,), "power": (1,)}  # where a factor of 1 may stand
 
 
@@ -33,7 +34,7 @@ def is_product(expr: relay.Expr) -> bool:
         return False
     if op_name(expr) == "divide":
         return all(extent == 1 for extent in read_shape(expr.args[1].checked_type))
-    return op_name(expr) in ("multiply", "power")
+    return op_name(expr) in PRODUCTS
 
 
 def find_passed(expr: relay.Expr) -> relay.Expr | None:
@@ -67,16 +68,10 @@ def is_added(steps: Iterable[relay.Expr]) -> bool:
     return False
 
 
-def find_summands(order: Iterable[relay.Expr]) -> set[relay.Expr]:
-    """The values that go into a sum, straight or passed on.
-
-    Parameters
-    ----------
-    order : iterable of relay.Expr
-        The expressions of a function, each behind what it is computed from.
-    """
+def find_summands(graph: FunctionGraph) -> set[relay.Expr]:
+    """The values that go into a sum, straight or passed on."""
     found: set[relay.Expr] = set()
-    for expr in reversed(list(order)):
+    for expr in reversed(graph.order):
         if op_name(expr) in ADDITIONS:
             found.update(expr.args)
         elif expr in found:

@@ -68,15 +68,11 @@ def decide(
     around: Surroundings,
 ) -> list[Verdict]:
     """One verdict for each max pool, in order of execution."""
-    verdicts, order = [], graph.order
-    readers = find_sign_readers(order, graph.function.body, around.others_divide)
-    summands = find_summands(order)
+    verdicts, summands = [], find_summands(graph)
+    readers = find_sign_readers(graph, around.others_divide)
     for pool in graph.max_pools:
         facts, reader = read_pool(pool, graph), readers.get(pool)
-        certified = around.certified
-        scene = Scene(
-            facts, around.target, certified.fast_math, certified, pool in summands, reader
-        )
+        scene = Scene(facts, around.target, around.certified, pool in summands, reader)
         verdict = _decide_pool(graph, rule, config, pool, scene)
         if around.obstacle and isinstance(verdict.outcome, Plan):
             verdict = replace(verdict, outcome=around.obstacle)

@@ -21,8 +21,6 @@ class Scene:
         The pool the chain leads to.
     target : str
         TVM target kind and architecture the module is compiled for.
-    fast_math : bool
-        True if FastMath will replace exp, tanh and erf.
     certified : CertificateSource
         Where certificates come from.
     is_summand : bool
@@ -33,7 +31,6 @@ class Scene:
 
     pool: PoolFacts
     target: str
-    fast_math: bool
     certified: CertificateSource = NO_CERTIFICATES
     is_summand: bool = False
     sign_reader: str | None = None

@@ -13,8 +13,7 @@ from ..core.chain import Link
 from ..core.refusal import Reason, Refusal
 from .facts import read_shape
 from .moves import read_moves
-from .patterns import ADDITIONS
-from .products import adds, find_passed, is_product
+from .products import adds, find_passed, is_added, is_product
 from .scene import Scene
 from .sites import FunctionGraph, op_name
 
@@ -93,12 +92,10 @@ def is_split_addition(call: relay.Call, source: relay.Expr) -> bool:
 
 def mark_splits(steps: list[Step]) -> list[Step]:
     """Steps that stand between a product and a sum split the two as the sum itself does."""
-    marked, meets_sum = [], False
-    for step in steps:
-        value = read_moves(step.root)[1]
-        passes = find_passed(value) is not None
-        meets_sum = op_name(value) in ADDITIONS or (meets_sum and passes)
-        if meets_sum and passes and is_product(step.source):
+    values, marked = [read_moves(step.root)[1] for step in steps], []
+    for k, step in enumerate(steps):
+        passes = find_passed(values[k]) is not None
+        if passes and is_added(values[k::-1]) and is_product(step.source):
             step = replace(step, link=replace(step.link, is_split_addition=True))
         marked.append(step)
     return marked

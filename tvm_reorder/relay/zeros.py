@@ -11,15 +11,16 @@ What forgets the sign
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from tvm import relay
 from tvm.ir import Op
 
+from ..core.contraction import ADDITIONS
 from .facts import read_constant, read_dtype
-from .patterns import ADDITIONS, AVERAGE_POOLS, PRODUCERS
-from .sites import op_name
+from .patterns import AVERAGE_POOLS, PRODUCERS
+from .sites import FunctionGraph, op_name
 
 _DIVISIONS = frozenset(["divide", "floor_divide", "trunc_divide"])
 _READERS = _DIVISIONS.union(["rsqrt", "power", "reinterpret"])
@@ -31,23 +32,23 @@ _FORGETFUL = PRODUCERS.union(
 )
 
 
-def find_sign_readers(
-    order: Iterable[relay.Expr], result: relay.Expr, others_divide: bool
-) -> dict[relay.Expr, str]:
+def find_sign_readers(graph: FunctionGraph, others_divide: bool) -> dict[relay.Expr, str]:
     """The values whose zeros' signs matter, each with the operator to which they do.
 
     Parameters
     ----------
-    order : iterable of relay.Expr
-        The expressions of a function, each behind what it is computed from.
-    result : relay.Expr
-        What the function returns.
+    graph : FunctionGraph
+        The function.
     others_divide : bool
         True if other functions of the module may tell its zeros apart.
     """
-    backwards = list(order)[::-1]
+    if not others_divide and graph.operators.isdisjoint(_READERS):
+        return {}
+    backwards = graph.order[::-1]
     stands_for = _find_values(backwards)
-    found: dict[relay.Expr, str] = {result: "another function"} if others_divide else {}
+    found: dict[relay.Expr, str] = (
+        {graph.function.body: "another function"} if others_divide else {}
+    )
     known = -1
     while known < len(found):  # the body of a function may come later than its arguments
         known = len(found)
@@ -91,13 +92,18 @@ def _read(
         return [(argument, "another function") for argument in expr.args if others_divide]
     if further is None:
         return []
-    operands = {
-        relay.Tuple: lambda: expr.fields,
-        relay.TupleGetItem: lambda: [expr.tuple_value],
-        relay.Let: lambda: [expr.body],
-        relay.If: lambda: [expr.true_branch, expr.false_branch],
-    }.get(type(expr), list)()
-    return [(operand, further) for operand in operands]
+    return [(operand, further) for operand in _operands_of(expr)]
+
+
+def _operands_of(expr: relay.Expr) -> Sequence[relay.Expr]:
+    """What the value of an expression other than a call is, or holds."""
+    if isinstance(expr, relay.Tuple):
+        return expr.fields
+    if isinstance(expr, relay.TupleGetItem):
+        return [expr.tuple_value]
+    if isinstance(expr, relay.Let):
+        return [expr.body]
+    return [expr.true_branch, expr.false_branch] if isinstance(expr, relay.If) else []
 
 
 def _find_reader(call: relay.Call, position: int, further: str | None) -> str | None:
