@@ -62,6 +62,20 @@ def without_producer():
     return module(max_pool(relay.nn.relu(image())))
 
 
+def too_wide_by_less_than_a_stride():
+    """Relay's type says that there is one window, and what TVM builds fails when it is run."""
+    return conv_net(relay.nn.relu, size=9, stride=3)
+
+
+def of_no_image():
+    return module(max_pool(relay.nn.relu(conv2d(relay.var("x", shape=(0, 3, 8, 8))))))
+
+
+def of_no_rows():
+    x = relay.strided_slice(relay.nn.relu(conv2d(image())), [0, 0, 0, 0], [1, 4, 0, 8])
+    return module(relay.nn.adaptive_max_pool2d(x, (2, 2)))
+
+
 def dynamic():
     x = relay.var("x", shape=(1, 3, relay.Any(), 8))
     return module(max_pool(relay.nn.relu(conv2d(x))))
@@ -129,6 +143,11 @@ CASES = {
     "no producer": (Reason.PRODUCER, without_producer),
     "no activation": (Reason.NO_ACTIVATION, lambda: conv_net(lambda x: x)),
     "dynamic window": (Reason.DYNAMIC_WINDOW, dynamic),
+    "window wider than its input": (Reason.EMPTY_POOL, lambda: conv_net(relay.nn.relu, size=9)),
+    "window a little wider": (Reason.EMPTY_POOL, too_wide_by_less_than_a_stride),
+    "nothing but a window too wide": (Reason.EMPTY_POOL, lambda: conv_net(lambda x: x, size=10)),
+    "no image": (Reason.EMPTY_POOL, of_no_image),
+    "no rows": (Reason.EMPTY_POOL, of_no_rows),
     "branches differ": (Reason.BRANCHES_DIFFER, branches_that_differ),
     "integer bias": (Reason.INTEGER_OVERFLOW, integer_bias),
     "rsqrt behind the pool": (

@@ -28,6 +28,7 @@ class Reason(Enum):
     CONTRACTION = "contraction"
     VARIES_IN_WINDOW = "varies-in-window"
     DYNAMIC_WINDOW = "dynamic-window"
+    EMPTY_POOL = "empty-pool"
     PADDING_ONLY_WINDOW = "padding-only-window"
     PADDING_VALUE = "padding-value"
     NEGATIVE_INFINITY = "negative-infinity"
