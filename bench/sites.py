@@ -169,9 +169,7 @@ def _possible(site: ExtractedSite) -> list[Action]:
 def _build_all(site: ExtractedSite, records: str | None):
     """The libraries by name, None for what cannot be done at the site, and auto's decision."""
     target, config = tvm.target.Target(TARGET), ReorderConfig()
-    # Whatever computed the data is cut off, so a site may have any producer here.
-    options = {"decision": "auto", "records": records, "any_producer": True}
-    with tvm_reorder.enabled(**options) as report:
+    with tvm_reorder.enabled(decision="auto", records=records) as report:
         auto = _build(site.mod)
     if report.errors:
         raise report.errors[-1]

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from .decision import Decision
 from .ends import THE_MAXIMUM, Ends
-from .refusal import Refusal
+from .refusal import Reason, Refusal
 from .workload import SiteWorkload
 
 
@@ -86,10 +86,16 @@ class Site:
         return "; ".join(parts)
 
     def merged_with(self, other: Site) -> Site:
-        """This site after another rule exchanged more of it, or the later, closer miss."""
+        """This site after another rule exchanged more of it, or the later, closer miss.
+
+        The later rule sees what the earlier one left: why it refuses is why the next step stays.
+        """
         if self.status is Status.REFUSED:
             return other
-        if Status.KEPT in (self.status, other.status) or other.status is Status.REFUSED:
+        if other.status is Status.REFUSED:
+            is_next = other.refusal.reason is not Reason.NO_ACTIVATION
+            return replace(self, refusal=other.refusal) if is_next and not self.refusal else self
+        if Status.KEPT in (self.status, other.status):
             return self
         return replace(
             other,

@@ -15,17 +15,16 @@ from tvm import relay
 from tvm.ir import Op
 
 from ..core.chain import Chain, Link
-from ..core.contraction import ADDITIONS
 from ..core.intervals import is_integer
 from ..core.monotone import MonotoneMap, compose
 from ..core.refusal import Reason, Refusal, contraction, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
-from .facts import read_constant, read_dtype, read_shape
+from .facts import read_dtype, read_shape
 from .flat_prelu import is_flat_prelu, read_flat_prelu
 from .integer_bounds import read_integer_bound
-from .moves import MOVES, as_uniform, is_move, read_moves
+from .moves import as_uniform, is_move, read_moves
 from .nan import do_keep_nan
-from .operands import shrink
+from .operands import explain_unknown, find_source, shrink
 from .operators import read_operator
 from .patterns import AVERAGE_POOLS, MAX_POOLS, PRODUCERS
 from .products import is_added, is_product
@@ -46,8 +45,6 @@ from .steps import (
 from .two_arguments import TWO_ARGUMENTS
 
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
-_KEEPS_VALUES = MOVES.union(["strided_slice", "annotation.stop_fusion"])  # some of them, in order
-_PER_CHANNEL = ADDITIONS.union(["multiply", "divide", "maximum", "minimum", "nn.prelu"])
 
 
 def read_steps(
@@ -62,7 +59,8 @@ def read_steps(
     base : relay.Expr
         The first value that no step computes.
     stop : Refusal or None
-        Why `base` is no step; None if a convolution or dense layer computes it.
+        Why `base` is no step; None if nothing is expected to be one there: an input, say, or a
+        convolution.
     """
     steps, base, wanted = [], top, 1
     while True:
@@ -84,8 +82,6 @@ def read_chain(
     """The chain above a pool, from `top` upwards, as facts, with the steps it was read from."""
     steps, base, stop = read_steps(graph, top, scene)
     steps = mark_splits(steps)
-    is_moved = any(step.moves for step in steps)
-    producer = find_missing_producer(graph, _skip_steps(base) if is_moved else base, scene)
     if not steps and stop is None:
         stop = Refusal(Reason.NO_ACTIVATION, "what the pool reads", op_name(base), "an activation")
     dtypes = (scene.pool.dtype, *(read_dtype(step.source) or "" for step in steps))
@@ -96,9 +92,9 @@ def read_chain(
         links=tuple(step.link for step in steps),
         base_dtypes=dtypes,
         input_range=bound,
+        range_lift=_find_unbound_weights(base, scene),
         undefined=_find_broken_cast(steps, base) or _find_overflow(base, bound),
         stop=stop,
-        producer=(stop or producer) if producer else None,
         meets_addition=scene.is_summand and is_product(top),
         filters=_count_filters(graph, base, steps, scene),
         pad_value=scene.pool.pad_value,
@@ -126,6 +122,14 @@ def _find_overflow(base: relay.Expr, bound: tuple[int, int] | None) -> Refusal |
     return overflow(op_name(base), dtype) if is_integer(dtype) and bound is None else None
 
 
+def _find_unbound_weights(base: relay.Expr, scene: Scene) -> str:
+    """What the user can do if a base's range is open because its weights are a variable."""
+    weights = find_source(base.args[1]) if op_name(base) in PRODUCERS else None
+    if not isinstance(weights, relay.Var) or weights not in scene.parameters:
+        return ""
+    return f"bind the weights {weights.name_hint!r}, if they are parameters"
+
+
 def _find_broken_cast(steps: list[Step], base: relay.Expr) -> Refusal | None:
     """Set if float64 becomes float16 on the way: TVM 0.19 takes the result from a wrong register.
 
@@ -146,44 +150,10 @@ def _find_sign_reader(scene: Scene) -> Refusal | None:
     return Refusal(Reason.ZERO_SIGN, "the sign of a zero from the pool", actual, required)
 
 
-def _skip_steps(value: relay.Expr) -> relay.Expr:
-    """What steps that stay, above others that only move values, are computed from."""
-    while op_name(value) in _PER_CHANNEL:
-        is_constant = read_constant(value.args[0]) is not None
-        value = value.args[1 if is_constant else 0]
-    return value
-
-
 def _count_filters(graph: FunctionGraph, base: relay.Expr, steps: list[Step], scene: Scene) -> int:
     if not steps or any(step.moves for step in steps):
         return 0
     return count_filters(graph, base, count_uses(base, steps[-1].region), scene.pool)
-
-
-def find_missing_producer(graph: FunctionGraph, base: relay.Expr, scene: Scene) -> Refusal | None:
-    """None if convolutions or dense layers compute `base`, through any known steps."""
-    if op_name(base) in PRODUCERS:
-        return None
-    if op_name(base) in _KEEPS_VALUES or _is_correction(base):
-        return find_missing_producer(graph, base.args[0], scene)
-    if op_name(base) == "concatenate" and isinstance(base.args[0], relay.Tuple):
-        for branch in base.args[0].fields:
-            _, below, _ = read_steps(graph, branch, scene.over(branch))
-            missing = find_missing_producer(graph, below, scene.over(branch))
-            if missing:
-                return missing
-        return None
-    return Refusal(
-        Reason.PRODUCER,
-        "what computes the chain's input",
-        op_name(base),
-        "a convolution or dense layer (or set any_producer)",
-    )
-
-
-def _is_correction(base: relay.Expr) -> bool:
-    """True if the value may be a quantised convolution less what its weights' zero point adds."""
-    return op_name(base) == "subtract" and read_dtype(base) == "int32"
 
 
 def _read_step(
@@ -196,10 +166,10 @@ def _read_step(
     if not isinstance(root, relay.Call) or not isinstance(root.op, Op):
         return None
     shared = find_sharing(graph, root, wanted)
-    if root.op.name == "reshape":
-        return read_flat_prelu(graph, root, scene, shared) or _read_single(
-            graph, root, scene, shared
-        )
+    if is_flat_prelu(root):
+        flat = read_flat_prelu(graph, root, scene, shared)
+        if flat is not None:
+            return explain_unknown(flat, root.args[0], scene)
     rounding = read_signed_rounding(root)
     if rounding is not None:
         return _read_rounding(graph, root, scene, shared, rounding)

@@ -13,7 +13,7 @@ from tvm.ir import Op
 
 from ..core.chain import Link
 from ..core.monotone import Direction, MonotoneMap, compose, guess_direction, join_directions
-from ..core.refusal import Refusal, varies
+from ..core.refusal import Reason, Refusal, varies
 from .facts import read_dtype
 from .nan import do_keep_nan
 from .operators import read_operator
@@ -43,7 +43,7 @@ def read_composite(
     """
     region, source = _find_region(graph, root, scene)
     if source is None:
-        return varies(f"the other operand of {op_name(root)}")
+        return _refuse_region(root, region)
     described, replace, inside = _describe_region(region, root, source, scene)
     if isinstance(described, Refusal):
         return described
@@ -82,6 +82,19 @@ def _find_region(graph, root, scene) -> tuple[list[relay.Call], relay.Expr | Non
         if len(frontier) == 1:
             return region, next(iter(frontier))
     return region, None
+
+
+def _refuse_region(root: relay.Call, region: list[relay.Call]) -> Refusal:
+    """Why the operands of `root` are not read as functions of one value."""
+    name = op_name(root)
+    if len(region) < _LARGEST_COMPOSITE:
+        return varies(f"the other operand of {name} ({op_name(root.args[1])})")
+    return Refusal(
+        Reason.UNKNOWN_OPERATOR,
+        f"the composite that ends in {name}",
+        f"of more than {_LARGEST_COMPOSITE} operators",
+        "shorter",
+    )
 
 
 def _is_elementwise(op: Op) -> bool:

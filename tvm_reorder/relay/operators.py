@@ -11,13 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 from tvm import relay
+from tvm.relay.op import OpPattern
 
 from ..core.intervals import is_integer
 from ..core.monotone import Direction, MonotoneMap, collapse
 from ..core.refusal import Reason, Refusal, non_finite, unknown_sign, varies
 from .activations import ACTIVATIONS
 from .facts import PoolFacts, read_constant, read_dtype
-from .operands import finite_or, spread
+from .operands import explain_unknown, finite_or, spread
 from .quantised import describe_fixed_point_multiply, truncate
 from .scene import Reading, Scene
 from .sites import op_name
@@ -36,7 +37,9 @@ def read_operator(call: relay.Call, scene: Scene) -> Reading | Refusal:
         The map, or why the operator is not one along the window.
     """
     reading = _read_by_table(call, scene)
-    if isinstance(reading, Refusal) or op_name(call) in _COMMUTE_WITH_ROUNDING:
+    if isinstance(reading, Refusal):
+        return explain_unknown(reading, call, scene)
+    if op_name(call) in _COMMUTE_WITH_ROUNDING:
         return reading
     if "bfloat16" in (read_dtype(call), read_dtype(call.args[reading.data])):
         # TVM computes bfloat16 kernels in float32 and rounds where they end (BF16ComputeLegalize),
@@ -54,9 +57,15 @@ def _read_by_table(call: relay.Call, scene: Scene) -> Reading | Refusal:
         return _PARAMETERISED[name](call, scene)
     if name in TWO_ARGUMENTS:
         return read_two_arguments(call, scene)
-    return Refusal(
-        Reason.UNKNOWN_OPERATOR, f"{name} on the way to the pool", "unknown", "a known activation"
-    )
+    lift = "register_activation makes one known" if _can_be_registered(call) else ""
+    subject = f"{name} on the way to the pool"
+    return Refusal(Reason.UNKNOWN_OPERATOR, subject, "unknown", "a known activation", lift)
+
+
+def _can_be_registered(call: relay.Call) -> bool:
+    """True for an elementwise operator of one argument that keeps its dtype."""
+    is_function = len(call.args) == 1 and read_dtype(call) == read_dtype(call.args[0])
+    return is_function and call.op.get_attr("TOpPattern") == OpPattern.ELEMWISE
 
 
 def _read_clip(call, scene):

@@ -70,13 +70,12 @@ def decide(
     """One verdict for each max pool, in order of execution."""
     verdicts, summands = [], find_summands(graph)
     readers = find_sign_readers(graph, around.others_divide)
+    parameters = frozenset(graph.function.params)
     for pool in graph.max_pools:
         facts, reader = read_pool(pool, graph), readers.get(pool)
-        scene = Scene(facts, around.target, around.certified, pool in summands, reader)
-        verdict = _decide_pool(graph, rule, config, pool, scene)
-        if around.obstacle and isinstance(verdict.outcome, Plan):
-            verdict = replace(verdict, outcome=around.obstacle)
-        verdicts.append(verdict)
+        is_summand = pool in summands
+        scene = Scene(facts, around.target, around.certified, is_summand, reader, parameters)
+        verdicts.append(_decide_pool(graph, rule, config, around, pool, scene))
     return verdicts
 
 
@@ -115,10 +114,12 @@ def apply(
     return function, [exchange.numbers[pool] for pool in pools if pool in exchange.numbers]
 
 
-def _decide_pool(graph, rule, config, pool, scene) -> Verdict:
-    match = rule.read(graph, pool, scene)
-    outcome = None if match is None else rule.check(match.chain, config)
-    return Verdict(outcome, match, str(scene.pool.window))
+def _decide_pool(graph, rule, config, around, pool, scene) -> Verdict:
+    match, window = rule.read(graph, pool, scene), str(scene.pool.window)
+    if match is None:
+        return Verdict(None, None, window)
+    chain = replace(match.chain, obstacle=around.obstacle)
+    return Verdict(rule.check(chain, config), match, window)
 
 
 class _Exchange(DFPatternCallback):

@@ -27,6 +27,8 @@ class Scene:
         True if what the pool yields goes into a sum.
     sign_reader : str or None
         The operator behind the pool to which the sign of its zeros makes a difference.
+    parameters : frozenset of relay.Var
+        Of the function: what a user can bind.
     """
 
     pool: PoolFacts
@@ -34,6 +36,7 @@ class Scene:
     certified: CertificateSource = NO_CERTIFICATES
     is_summand: bool = False
     sign_reader: str | None = None
+    parameters: frozenset[relay.Var] = frozenset()
 
     def over(self, value: relay.Expr) -> Scene:
         """The scene of a branch joined to what the pool reads: it has channels of its own."""

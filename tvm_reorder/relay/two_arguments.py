@@ -39,7 +39,7 @@ def read_two_arguments(call: relay.Call, scene: Scene) -> Reading | Refusal:
     if not full:  # nothing varies along the window; the constant is the operand then
         full = [1 if isinstance(call.args[0], relay.Constant) else 0]
     if len(full) != 1:
-        return varies(f"the other operand of {name}")
+        return varies(f"the other operand of {name} ({op_name(call.args[1])})")
     data = full[0]
     operand = read_operand(call.args[1 - data], scene, name)
     if isinstance(operand, Refusal):
