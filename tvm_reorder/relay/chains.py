@@ -169,7 +169,7 @@ def _count_filters(graph: FunctionGraph, base: relay.Expr, steps: list[Step], sc
 
 def find_missing_producer(graph: FunctionGraph, base: relay.Expr, scene: Scene) -> Refusal | None:
     """None if convolutions or dense layers compute `base`, through any known steps."""
-    if op_name(base) in PRODUCERS:
+    if op_name(base) in PRODUCERS.union(MAX_POOLS):
         return None
     if op_name(base) in _KEEPS_VALUES or _is_correction(base):
         return find_missing_producer(graph, base.args[0], scene)

@@ -21,11 +21,11 @@ Side conditions
     * A product above the operator and a sum below it stay apart: TVM may make one kernel of them,
       with one rounding, or two.
 
-The moves stay where they are, between the chain's input and the pool, unless they undo one another.
+The moves stay between the chain's input and the pool, unless they undo one another.
 
-Source of ``_carry_layout``: ``src/tir/ir/data_layout.cc``.  Of `needs_gap`: ``SimplifyTranspose`` in
-``src/relay/transforms/simplify_expr.cc`` takes a transposition next to a layout_transform that
-changes the rank for one on its other side, and fails or permutes the wrong axes.
+Sources: ``src/tir/ir/data_layout.cc`` for `_carry_layout`; for `needs_gap` ``SimplifyTranspose`` in
+``src/relay/transforms/simplify_expr.cc``, which takes a transposition next to a layout_transform
+that changes the rank for one on its other side, and fails or permutes the wrong axes.
 """
 
 from __future__ import annotations
