@@ -17,7 +17,7 @@ steps
     Elsewhere, what is left of the residual, over the steps' own time that was to be saved.
 
 The pass rewrites a site only if the model promises more than the 90 % quantiles of both errors
-together; see ``CpuModel.error`` in ``tvm_reorder/core/cpu_model.py``, which holds these two numbers.
+together; see ``CpuModel.error`` in ``tvm_reorder/core/cpu_model.py``, which holds both numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Timing in turns: the order, the number of figures, how long a round is made, which rounds are kept."""
+"""Timing in turns: order, number of figures, length of a round, which rounds are kept."""
 
 from itertools import count
 

@@ -161,7 +161,9 @@ def _make_plan(chain: Chain, trials: list[_Trial], trial: _Trial) -> Plan:
     further = [other.objections for other in trials[trial.moved :]]
     return Plan(
         moved=trial.moved,
-        chain=tuple(link.map.name for link in reversed(chain.links[: trial.moved])),
+        chain=tuple(
+            link.map.name for link in reversed(chain.links[: trial.moved]) if link.map.name
+        ),
         evaluations=trial.evaluations,
         clamps=trial.clamps,
         note=name_costliest(further) or chain.stop,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from textwrap import shorten
 
 
 class Reason(Enum):
@@ -37,6 +38,7 @@ class Reason(Enum):
     NO_SAVING = "no-saving"
     BRANCHES_DIFFER = "branches-differ"
     FUSION = "fusion"
+    INTERNAL_ERROR = "internal-error"
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,18 @@ def contraction(subject: str) -> Refusal:
         f"the rounding of {subject}",
         "changed by the exchange (a multiply and an add in one kernel become one FMA)",
         "the same",
+    )
+
+
+def internal_error(error: Exception) -> Refusal:
+    """The refusal of a site at which the pass itself fails."""
+    lines = str(error).strip().splitlines() or [""]
+    text = f"{type(error).__name__}: {lines[-1].strip()}"  # TVM's last line says what is wrong
+    return Refusal(
+        Reason.INTERNAL_ERROR,
+        "the pass at this site",
+        f"stopped by an internal error ({shorten(text, 200)})",
+        "without one: please report this line with the model",
     )
 
 

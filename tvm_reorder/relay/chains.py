@@ -16,13 +16,13 @@ from tvm.ir import Op
 
 from ..core.chain import Chain, Link
 from ..core.intervals import is_integer
-from ..core.monotone import MonotoneMap, compose
+from ..core.monotone import IDENTITY, MonotoneMap, compose
 from ..core.refusal import Reason, Refusal, contraction, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
-from .facts import read_dtype, read_shape
-from .flat_prelu import is_flat_prelu, read_flat_prelu
+from .facts import read_dtype
+from .flat_prelu import read_flat_prelu
 from .integer_bounds import read_integer_bound
-from .moves import as_uniform, is_move, read_moves
+from .moves import Moves, as_moved, is_flat_prelu, is_move, read_moves, undo_one_another
 from .nan import do_keep_nan
 from .operands import explain_unknown, find_source, shrink
 from .operators import read_operator
@@ -33,18 +33,21 @@ from .scene import Scene
 from .signs import count_filters
 from .sites import FunctionGraph, op_name
 from .steps import (
+    Rebuild,
     Step,
     count_uses,
+    find_moves,
     find_shared_scalar,
     find_sharing,
     has_windows_of,
     is_split_addition,
-    is_uniform,
     mark_splits,
+    read_rebuilding,
 )
 from .two_arguments import TWO_ARGUMENTS
 
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
+_FREE = frozenset(["annotation.stop_fusion"])  # no code comes of it
 
 
 def read_steps(
@@ -65,12 +68,14 @@ def read_steps(
     steps, base, wanted = [], top, 1
     while True:
         if is_move(base) and not is_flat_prelu(base):
-            scene = replace(scene, pool=as_uniform(scene.pool, read_moves(base)[1]))
+            moves, value = read_moves(base)
+            scene = replace(scene, pool=as_moved(scene.pool, moves, value))
             step = _read_moved_step(graph, base, scene, wanted, steps)
         else:
             step = _read_step(graph, base, scene, wanted)
         if not isinstance(step, Step):
-            return steps, base, step
+            undone = _read_undone_moves(graph, base, wanted, steps)
+            return [*steps, *undone], undone[0].source if undone else base, step
         steps.append(step)
         base = step.source
         wanted = count_uses(base, step.region)
@@ -82,6 +87,8 @@ def read_chain(
     """The chain above a pool, from `top` upwards, as facts, with the steps it was read from."""
     steps, base, stop = read_steps(graph, top, scene)
     steps = mark_splits(steps)
+    if not any(step.link.steps for step in steps):
+        steps = []
     if not steps and stop is None:
         stop = Refusal(Reason.NO_ACTIVATION, "what the pool reads", op_name(base), "an activation")
     dtypes = (scene.pool.dtype, *(read_dtype(step.source) or "" for step in steps))
@@ -151,7 +158,7 @@ def _find_sign_reader(scene: Scene) -> Refusal | None:
 
 
 def _count_filters(graph: FunctionGraph, base: relay.Expr, steps: list[Step], scene: Scene) -> int:
-    if not steps or any(step.moves for step in steps):
+    if not steps or find_moves(steps):
         return 0
     return count_filters(graph, base, count_uses(base, steps[-1].region), scene.pool)
 
@@ -179,18 +186,14 @@ def _read_step(
 
 
 def _read_moved_step(graph, top, scene, wanted, nearer) -> Step | Refusal | None:
-    """The step above some moves, if it treats all values alike; `nearer` are those below them."""
+    """The step above some moves; `nearer` are those below them."""
     moves, value = read_moves(top)
     step = _read_step(graph, value, scene, 1)
     if not isinstance(step, Step):
         return step
-    if not is_uniform(step, len(read_shape(top.checked_type))):
-        return varies(f"an operand of {step.link.map.name} above {op_name(top)}")
     if is_product(value) and is_added(read_moves(step.root)[1] for step in reversed(nearer)):
         return contraction(f"a sum below {op_name(top)}")
-    shared = find_sharing(graph, top, wanted)
-    for move in moves[1:]:
-        shared = shared or find_sharing(graph, move, 1)
+    shared = _find_shared_move(graph, moves, wanted)
     link = replace(step.link, shared=shared or step.link.shared)
     return replace(
         step,
@@ -200,6 +203,22 @@ def _read_moved_step(graph, top, scene, wanted, nearer) -> Step | Refusal | None
         region=step.region.union(moves),
         moves=moves,
     )
+
+
+def _read_undone_moves(graph, top, wanted, steps) -> list[Step]:
+    """The moves above all steps as one more of them, if those between the steps undo them."""
+    moves, source = read_moves(top)
+    if not moves or not undo_one_another(sum((step.moves for step in steps), ()) + moves):
+        return []
+    shared = _find_shared_move(graph, moves, wanted)
+    link = Link(IDENTITY, read_dtype(top), 0, shared, keeps_nan=True)
+    return [Step(link, top, source, (0,) * len(moves), frozenset(moves), moves=moves)]
+
+
+def _find_shared_move(graph, moves: Moves, wanted: int) -> Refusal | None:
+    uses = (wanted, *(1 for _ in moves[1:]))
+    shared = (find_sharing(graph, move, wanted) for move, wanted in zip(moves, uses))
+    return next(filter(None, shared), None)
 
 
 def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
@@ -213,9 +232,10 @@ def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
     split = is_split_addition(root, source)
     described = scene.certified.describe(reading.map, root, source)
     keeps_nan, together = do_keep_nan([root], scene), find_inseparable(source)
-    link = Link(described, read_dtype(root), 1, shared, split, together, keeps_nan)
-    replace = {root.args[position]: new for position, new in reading.replace.items()}
-    return Step(link, root, source, (reading.data,), frozenset([root]), replace)
+    count = 0 if op_name(root) in _FREE else 1
+    link = Link(described, read_dtype(root), count, shared, split, together, keeps_nan)
+    ways = read_rebuilding(root, reading)
+    return Step(link, root, source, (reading.data,), frozenset([root]), *ways)
 
 
 def _read_rounding(graph, root, scene, shared, rounding) -> Step | Refusal:
@@ -228,4 +248,5 @@ def _read_rounding(graph, root, scene, shared, rounding) -> Step | Refusal:
     dtype, source = read_dtype(root), rounding.source
     link = Link(rounding.describe(*smaller), dtype, 3, shared, False, find_inseparable(source))
     build = partial(build_signed_rounding, constants=[relay.const(v, dtype) for v in smaller])
-    return Step(link, root, source, (0,), frozenset(rounding.region), build=build)
+    rebuilds = {root: Rebuild((0,), build)}
+    return Step(link, root, source, (0,), frozenset(rounding.region), rebuilds=rebuilds)

@@ -26,7 +26,7 @@ from .placement import find_home
 from .reductions import is_reduction
 from .rules import Match
 from .sites import FunctionGraph, op_name
-from .steps import count_uses
+from .steps import count_uses, find_moves
 
 logger = logging.getLogger("tvm_reorder")
 # Inside a build CanonicalizeOps has been here before us; a workload is the same either way.
@@ -63,8 +63,7 @@ class SiteDecider:
         """Decide a pool at which `plan` is exact."""
         steps = match.steps[: plan.moved]
         joins = op_name(match.pool.data_of(pool)) == "concatenate"
-        is_moved = any(step.moves for step in steps)
-        is_whole = plan.moved == len(match.steps) and not joins and not is_moved
+        is_whole = plan.moved == len(match.steps) and not joins and not find_moves(steps)
         base = steps[-1].source if is_whole else None
         uses = count_uses(base, steps[-1].region) if is_whole else 0
         below = match.chain.base_dtypes[plan.moved]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tvm import relay
+from tvm.ir import Span
 
 from ..core.monotone import MonotoneMap
 from .certified import NO_CERTIFICATES, CertificateSource
-from .facts import PoolFacts, read_shape
+from .facts import PoolFacts, is_constant, read_shape
+
+Build = Callable[[relay.Expr, Span], relay.Expr]  # a call made anew, from the data and a span
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,23 @@ class Reading:
         Which argument is the data.
     replace : dict
         Arguments to be exchanged for smaller ones after the pool, by position.
+    build : callable or None
+        Makes the call anew where exchanged arguments do not do.
     """
 
     map: MonotoneMap
     data: int = 0
     replace: dict[int, relay.Expr] = field(default_factory=dict)
+    build: Build | None = None
 
 
 def is_full_size(expr: relay.Expr, pool: PoolFacts) -> bool:
-    """True if the expression has more than one element along some window axis."""
+    """True if the expression has more than one element along some window axis.
+
+    Above moves, which of its axes become window axes is asked of constants alone (``operands.py``).
+    """
     shape = read_shape(expr.checked_type)
+    if pool.below is not None and not is_constant(expr):
+        return shape == pool.shape
     offset = len(pool.shape) - len(shape)
     return any(axis >= offset and shape[axis - offset] != 1 for axis in pool.window_axes)
