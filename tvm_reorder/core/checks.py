@@ -167,7 +167,7 @@ def _find_exchanges(chain: Chain, config: ReorderConfig) -> tuple[list[_Exchange
         ends = find_ends(total.directions)
         objection = _objection(total, ends, chain, index, config)
         if objection is None:
-            clamps = may_fall_below_lowest(total, ends, chain, index)
+            clamps = may_fall_below_lowest(ends, chain, index)
             found[ends.is_maximum] = _Exchange(index + 1, ends, clamps)
             note = None if ends.is_maximum else note
         else:
@@ -197,10 +197,13 @@ def _objection(
             return refusal
     if link.inseparable:
         return link.inseparable
-    infinity = find_infinity_objection(total, ends, chain, index) if config.licence.strict else None
-    if infinity or not config.licence.nan:
-        return infinity
-    clamps = may_fall_below_lowest(total, ends, chain, index)
+    if not (config.licence.strict or config.licence.nan):
+        return None
+    clamps = may_fall_below_lowest(ends, chain, index)
+    if config.licence.strict:
+        infinity = find_infinity_objection(ends, chain, index, clamps)
+        if infinity or not config.licence.nan:
+            return infinity
     return find_nan_objection(total, chain, index, clamps)
 
 

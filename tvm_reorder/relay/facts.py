@@ -250,7 +250,7 @@ def read_padding(call, window_axes, graph: FunctionGraph) -> Padding | None:
     number = np.asarray(value).astype(dtype)
     if number <= lowest_value(dtype):
         return Padding(call, fills=False)
-    return Padding(call, True, float(number)) if np.isfinite(number) else None
+    return Padding(call, True, number.item()) if np.isfinite(number) else None
 
 
 def lowest_constant(dtype: str) -> relay.Expr:
