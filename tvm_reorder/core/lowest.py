@@ -73,12 +73,15 @@ def may_fall_below_lowest(ends: Ends, chain: Chain, index: int) -> bool:
         return False
     if lowest_out is None or lowest_in is None:
         return True
-    bottoms = [_follow(chain, index, lowest_in, dtype_in)]
-    if not ends.is_both:
-        maps = [link.map for link in chain.links[: index + 1]]
-        corners = (lowest_in,) if ends.is_maximum else (lowest_in, _highest(dtype_in, lowest_in))
-        bottoms.append(_lowest_of([apply_all(maps, _point(c, chain, dtype_in)) for c in corners]))
-    return not any(bottom >= lowest_out for bottom in bottoms)
+    bottom = _find_bottom(_follow(chain, index, lowest_in, dtype_in))
+    if bottom >= lowest_out or ends.is_both:
+        return not bottom >= lowest_out
+    maps = [link.map for link in chain.links[: index + 1]]
+    corners = (lowest_in,) if ends.is_maximum else (lowest_in, _highest(dtype_in, lowest_in))
+    found = [apply_all(maps, _point(corner, chain, dtype_in)) for corner in corners]
+    if any(x is None or np.any(x.nan) for x in found):
+        return True  # no number there: its domain ends between
+    return not all(_find_bottom(x) >= lowest_out for x in found)
 
 
 def _followed(dtype: str) -> str:
@@ -95,24 +98,20 @@ def _point(value, chain: Chain, dtype: str) -> Enclosure:
     return enclose(np.full(chain.plane_shape, number, object), dtype)
 
 
-def _follow(chain: Chain, index: int, lowest_in: np.generic, dtype_in: str) -> float:
-    """The lowest value of the steps up to `index`, from all finite values upwards."""
+def _follow(chain: Chain, index: int, lowest_in: np.generic, dtype_in: str) -> Enclosure:
+    """What the steps up to `index` make of all finite values."""
     x = between((lowest_in, _highest(dtype_in, lowest_in)), dtype_in)
     for k in reversed(range(index + 1)):
-        x = apply(chain.links[k].map, x)
-        if x is None:
-            dtype = _followed(chain.base_dtypes[k])
-            x = between(everything(dtype), dtype)
-    return _lowest_of([x])
+        dtype = _followed(chain.base_dtypes[k])
+        found = apply(chain.links[k].map, x)
+        x = between(everything(dtype), dtype) if found is None else found
+    return x
 
 
-def _lowest_of(found: list[Enclosure | None]) -> float:
-    """The lowest value of some enclosures; a result that is NaN for certain has none."""
-    if any(x is None for x in found):
-        return -np.inf
-    lows = [np.asarray(x.stored().low, np.float64) for x in found]
-    numbers = np.concatenate([low[~np.isnan(low)].ravel() for low in lows])
-    return float(numbers.min(initial=np.inf))
+def _find_bottom(x: Enclosure) -> float:
+    """The lowest number that an enclosure holds."""
+    low = np.asarray(x.stored().low, np.float64)
+    return float(low[~np.isnan(low)].min(initial=np.inf))
 
 
 def find_infinity_objection(ends: Ends, chain: Chain, index: int, clamps: bool) -> Refusal | None:

@@ -91,7 +91,7 @@ def _read_prelu(call, scene):
 
 def make_leaky(name: str, slopes: np.ndarray, pool: PoolFacts) -> MonotoneMap:
     """x where x > 0, else slope * x: rising for a slope of 0 or more, else a valley."""
-    lowest = slopes.min(initial=np.inf)
+    lowest = slopes.astype(np.float64).min(initial=np.inf)  # of integers too
     directions = _RISING
     if lowest < 0:
         planes = spread(slopes, pool)
