@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .intervals import Interval, follow_interval
 from .lowest import lowest_value
-from .monotone import MonotoneMap
+from .monotone import ANY_RANK, MonotoneMap
 from .padding import find_padding
 from .refusal import Refusal, overflow
 from .window import PoolWindow
@@ -85,6 +85,9 @@ class Chain:
     totals : tuple of MonotoneMap
         Entry k is f_1 o ... o f_(k+1), where certificates say more of it than its parts do; by
         its parts if not given.
+    plane_shape : tuple of int
+        The pool's input with 1 along the window: the (batch, channel) pairs in the order in which
+        maps name their directions.
     """
 
     window: PoolWindow | Refusal
@@ -101,12 +104,13 @@ class Chain:
     zeros: Refusal | None = None
     obstacle: Refusal | None = None
     totals: tuple[MonotoneMap, ...] = ()
+    plane_shape: tuple[int, ...] = ANY_RANK
 
     def find_padding(self, moved: int) -> float | None:
         """What to pad with before the `moved` links next to the pool; None if nobody knows."""
         dtypes = self.base_dtypes[: moved + 1]
-        maps = [link.map for link in self.links[:moved]]
-        return find_padding(maps, dtypes, self.pad_value, lowest_value(dtypes[-1]))
+        maps, inside = zip(*((link.map, link.inside) for link in self.links[:moved]))
+        return find_padding(maps, dtypes, self.pad_value, lowest_value(dtypes[-1]), inside)
 
 
 def follow_chain(chain: Chain) -> tuple[list[Interval], Refusal | None]:

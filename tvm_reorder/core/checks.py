@@ -150,7 +150,7 @@ def _try_links(chain: Chain, config: ReorderConfig) -> Iterator[_Trial]:
             objections = (*general, *shared, _direction_refusal(total, link))
             yield _Trial(index + 1, None, objections)
             continue
-        clamps = may_fall_below_lowest(total, ends, chain, index)
+        clamps = may_fall_below_lowest(ends, chain, index)
         evaluations = _count(chain, index + 1, ends, clamps)
         useless = () if evaluations.is_saving else (_no_saving(evaluations),)
         own = _find_objections(total, ends, chain, index, config)
@@ -216,11 +216,12 @@ def _find_objections(
     found.append(link.inseparable)
     if not licence.allows_drop(total.worst_ulp):
         found.append(_drop_refusal(total, link, config))
-    if licence.strict:
-        found.append(find_infinity_objection(total, ends, chain, index))
-    if licence.nan:
-        clamps = may_fall_below_lowest(total, ends, chain, index)
-        found.append(find_nan_objection(total, chain, index, clamps))
+    if licence.strict or licence.nan:
+        clamps = may_fall_below_lowest(ends, chain, index)
+        found.append(
+            find_infinity_objection(ends, chain, index, clamps) if licence.strict else None
+        )
+        found.append(find_nan_objection(total, chain, index, clamps) if licence.nan else None)
     return [refusal for refusal in found if refusal is not None]
 
 

@@ -95,7 +95,8 @@ class MonotoneMap:
         Largest drop of the map as computed, in units in the last place of its output dtype: the
         running maximum minus the value.  0: none, None: unknown.
     evaluate : callable or None
-        The map on numpy arrays, broadcasting like the tensor; None where it cannot be evaluated.
+        The map on numpy arrays and on enclosures (``enclosure.py``), broadcasting like the tensor;
+        None where it cannot be evaluated.
     why : Reason or None
         Which refusal names a direction that is not rising.
     detail : str

@@ -15,7 +15,7 @@ from tvm import relay
 from tvm.ir import Op
 
 from ..core.chain import Chain, Link
-from ..core.intervals import is_integer
+from ..core.enclosure import is_integer
 from ..core.monotone import IDENTITY, MonotoneMap, compose
 from ..core.refusal import Reason, Refusal, contraction, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
@@ -107,6 +107,7 @@ def read_chain(
         pad_value=scene.pool.pad_value,
         zeros=_find_sign_reader(scene),
         totals=tuple(_describe_prefixes(steps, scene)),
+        plane_shape=scene.pool.plane_shape,
     )
     return chain, steps
 

@@ -293,7 +293,7 @@ def read_padding(call, window_axes, graph: FunctionGraph) -> Padding | None:
         return None
     if number <= lowest_value(read_dtype(call)):
         return Padding(call, fills=False)
-    return Padding(call, True, float(number)) if np.isfinite(number) else None
+    return Padding(call, True, number.item()) if np.isfinite(number) else None
 
 
 def _read_pad_value(expr: relay.Expr, dtype: str) -> np.generic | None:

@@ -20,7 +20,8 @@ import numpy as np
 from tvm import relay
 from tvm.ir import Op
 
-from ..core.intervals import dtype_range, is_integer
+from ..core.enclosure import is_integer
+from ..core.intervals import dtype_range
 from .facts import read_constant, read_dtype, read_shape
 from .patterns import MAX_POOLS, MAX_REDUCTION, PRODUCERS
 from .reductions import read_reduced_axes

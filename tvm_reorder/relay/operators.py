@@ -15,14 +15,14 @@ from tvm import relay
 from tvm.ir import Span
 from tvm.relay.op import OpPattern
 
-from ..core.intervals import is_integer
+from ..core.enclosure import FLOATS, cast, is_integer
 from ..core.monotone import Direction, MonotoneMap
 from ..core.refusal import Reason, Refusal, non_finite, unknown_sign, varies
 from .activations import ACTIVATIONS
 from .facts import PoolFacts, read_constant, read_dtype
 from .operands import explain_unknown, finite_or, place, unknown_above
 from .prelu import build_prelu, make_leaky
-from .quantised import describe_fixed_point_multiply, truncate
+from .quantised import describe_fixed_point_multiply
 from .scene import Reading, Scene
 from .sites import op_name
 from .two_arguments import TWO_ARGUMENTS, read_two_arguments, shift
@@ -81,8 +81,10 @@ def _read_clip(call, scene):
 
 
 def _read_leaky_relu(call, scene):
-    alpha = float(call.attrs.alpha)
-    return Reading(make_leaky("nn.leaky_relu", np.asarray(alpha), scene.pool))
+    alpha, dtype = float(call.attrs.alpha), read_dtype(call)
+    kind = object if is_integer(dtype) else "float64" if dtype == "bfloat16" else dtype
+    slope = int(alpha) if kind is object else alpha  # TVM casts it to the dtype
+    return Reading(make_leaky("nn.leaky_relu", np.asarray(slope, kind), scene.pool))
 
 
 def _read_prelu(call, scene):
@@ -112,22 +114,14 @@ def _read_cast(call, scene):
             "unknown",
             "a cast between numbers",
         )
-    # For integers the interval check needs unbounded values; float casts are correctly rounded.
-    convert = truncate if is_integer(target) else _float_cast(target)
-    return Reading(MonotoneMap(f"cast to {target}", _RISING, 0, convert))
+    is_known = is_integer(target) or target in FLOATS
+    evaluate = (lambda x: cast(x, target)) if is_known else None
+    return Reading(MonotoneMap(f"cast to {target}", _RISING, 0, evaluate))
 
 
 def _read_fixed_point(call, scene):
     described = describe_fixed_point_multiply(call, scene.pool, scene.target)
     return described if isinstance(described, Refusal) else Reading(described)
-
-
-def _float_cast(target: str):
-    try:
-        dtype = np.dtype(target)
-    except TypeError:
-        return None
-    return lambda x: x.astype(dtype)
 
 
 def _read_bias_add(call, scene):

@@ -6,6 +6,7 @@ import numpy as np
 from tvm import relay
 from tvm.ir import Span
 
+from ..core.enclosure import where_positive
 from ..core.monotone import Direction, MonotoneMap, collapse
 from ..core.refusal import Reason
 from .facts import PoolFacts
@@ -16,7 +17,7 @@ _RISING = (Direction.RISING,)
 
 def make_leaky(name: str, slopes: np.ndarray, pool: PoolFacts) -> MonotoneMap:
     """x where x > 0, else slope * x: rising for a slope of 0 or more, else a valley."""
-    lowest = slopes.min(initial=np.inf)
+    lowest = slopes.astype(np.float64).min(initial=np.inf)  # of integers too
     directions = _RISING
     if lowest < 0:
         planes = spread(slopes, pool)
@@ -25,7 +26,7 @@ def make_leaky(name: str, slopes: np.ndarray, pool: PoolFacts) -> MonotoneMap:
         name,
         directions,
         0,
-        lambda x: np.where(x > 0, x, (x * slopes.astype(x.dtype))),
+        lambda x: where_positive(x, lambda above: above, lambda below: below * slopes),
         Reason.NEGATIVE_SLOPE if lowest < 0 else None,
         f"{lowest:g}" if lowest < 0 else "",
     )

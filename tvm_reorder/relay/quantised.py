@@ -23,6 +23,7 @@ import numpy as np
 from tvm import relay
 from tvm.ir import Span
 
+from ..core.enclosure import at_ends
 from ..core.measured import MEASURED_TARGET
 from ..core.monotone import Direction, MonotoneMap, directions_from_signs
 from ..core.refusal import Reason, Refusal, unknown_sign, varies
@@ -58,17 +59,11 @@ class SignedRounding:
     def describe(self, upper: np.ndarray, lower: np.ndarray) -> MonotoneMap:
         """The map, with addends that broadcast over the tensor."""
         falls = bool(np.any(upper < lower))
-        return MonotoneMap(
-            "rounding by sign",
-            (Direction.OTHER,) if falls else _RISING,
-            0,
-            lambda x: x + np.where(x >= 0, upper.astype(object), lower.astype(object)),
-        )
-
-
-def truncate(values: np.ndarray) -> np.ndarray:
-    """Numbers as Python integers, towards zero as a cast does; infinities stay."""
-    return np.frompyfunc(lambda v: int(v) if np.isfinite(float(v)) else v, 1, 1)(values)
+        if falls:
+            return MonotoneMap("rounding by sign", (Direction.OTHER,), 0)
+        above, below = upper.astype(object), lower.astype(object)
+        evaluate = at_ends(lambda x: x + np.where(x >= 0, above, below))
+        return MonotoneMap("rounding by sign", _RISING, 0, evaluate)
 
 
 def describe_left_shift(name, values, data, pool) -> MonotoneMap | Refusal:
@@ -123,7 +118,7 @@ def describe_fixed_point_multiply(
         name,
         directions,
         0 if target == MEASURED_TARGET else None,
-        lambda x: compute(x, *operands),
+        at_ends(lambda x: compute(x, *operands)),
         Reason.NEGATIVE_SCALE if lowest < 0 else None,
         f"{lowest}" if lowest < 0 else "",
     )

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from tvm import relay
 
+from ..core.library import power
 from ..core.monotone import Direction, MonotoneMap, directions_from_signs, guess_direction
 from ..core.refusal import Reason, Refusal, unknown_sign, varies
 from .facts import is_constant
@@ -106,7 +107,7 @@ def _describe_power(name, values, data, pool):
     detail = "a power whose direction depends on its operands"
     if data == 1 or values is None:
         return MonotoneMap(name, (Direction.OTHER,), None, None, Reason.NOT_MONOTONE, detail)
-    evaluate = lambda x: np.power(x, values)  # noqa: E731
+    evaluate = lambda x: power(x, values)  # noqa: E731
     return MonotoneMap(
         name, (guess_direction(evaluate),), None, evaluate, Reason.NOT_MONOTONE, detail
     )

@@ -66,6 +66,7 @@ class ExchangeConcatenate:
         chain = replace(
             first,
             planes=scene.pool.planes,
+            plane_shape=scene.pool.plane_shape,
             links=tuple(links),
             base_dtypes=first.base_dtypes[: common + 1],
             input_range=_join([intervals[common] for intervals, _ in followed]),
