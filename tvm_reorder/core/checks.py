@@ -14,8 +14,8 @@ Side conditions, each with its reason
     * Nothing behind the pool tells +0 from -0: which of them a window gives depends on the order.
     * NaN: what a window that holds one gives depends on where it stands; see ``nan.py``, which the
       licence ``nan`` asks.
-    * Contraction: LLVM makes one fused multiply-add, rounded once, of a float multiply and an add
-      in one kernel.  The exchange neither separates such a pair nor makes a new one.
+    * No pair of operators that round otherwise in one kernel than in two is separated, joined, or
+      moved between kernels of which one is not known to join it; see ``contraction.py``.
     * What an explicit padding before the pool writes is a value of the moved steps.
     * No integer step can wrap, neither one that moves nor one above it in the same kernel: to TVM
       and LLVM overflow is undefined, and they simplify what follows as if there were none
@@ -30,12 +30,13 @@ from itertools import accumulate
 
 from .chain import Chain, Link, follow_chain
 from .config import ReorderConfig
+from .contraction import find_pair_objection
 from .cost import Evaluations, count_evaluations
 from .ends import THE_MAXIMUM, Ends, find_ends
 from .lowest import find_infinity_objection, may_fall_below_lowest
 from .monotone import Direction, MonotoneMap, compose
 from .nan import find_nan_objection
-from .refusal import Reason, Refusal, contraction
+from .refusal import Reason, Refusal
 from .window import PoolWindow
 
 _NOT_A_VALLEY = "neither rising nor falling throughout, nor a valley"
@@ -188,9 +189,11 @@ def _objection(
         return _direction_refusal(total, link)
     if not config.licence.allows_drop(total.worst_ulp):
         return _drop_refusal(total, link, config)
-    if link.is_split_addition or chain.meets_addition:
-        met = chain.links[0] if chain.meets_addition else link
-        return contraction(f"{met.map.name} next to the operator it meets")
+    pair = find_pair_objection(
+        chain.pairs, index + 1, len(chain.links), chain.producer_kernel, chain.pool_kernel
+    )
+    if pair:
+        return pair
     if chain.pad_value is not None:
         refusal = _padding_refusal(ends, chain, index)
         if refusal:

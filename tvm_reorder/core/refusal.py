@@ -94,16 +94,6 @@ def varies(subject: str) -> Refusal:
     )
 
 
-def contraction(subject: str) -> Refusal:
-    """The refusal of a sum that may or may not be rounded together with a product."""
-    return Refusal(
-        Reason.CONTRACTION,
-        f"the rounding of {subject}",
-        "changed by the exchange (a multiply and an add in one kernel become one FMA)",
-        "the same",
-    )
-
-
 def unknown_sign(subject: str) -> Refusal:
     """The refusal of a factor whose sign nobody knows yet."""
     return Refusal(

@@ -44,15 +44,16 @@ class ReorderActivations:
         The rules, in the order they run.
     source_names : callable
         Gives the names that the module's pools had before other passes took them away.
-    guards : bool
-        False behind FoldScaleAxis and SimplifyExpr; before them, see ``guards.py``.
+    in_build : bool
+        True at the pass's place in `relay.build`, behind FoldScaleAxis and SimplifyExpr; see
+        ``guards.py``.
     """
 
     config: ReorderConfig = ReorderConfig()
     report: Report = field(default_factory=Report)
     rules: tuple[Rule, ...] = DEFAULT_RULES
     source_names: Callable[[], Sequence[PoolName]] = tuple
-    guards: bool = True
+    in_build: bool = False
 
     def as_pass(self) -> tvm.transform.Pass:
         """The pass for a ``tvm.transform.Sequential``.
@@ -105,7 +106,7 @@ class ReorderActivations:
     def _transform_function(self, mod, variable, context, left_out):
         graph = FunctionGraph(mod[variable])
         others = [_describe_average(pool, graph) for pool in graph.average_pools]
-        around = read_surroundings(mod, variable, context, self.config)
+        around = read_surroundings(mod, variable, context, self.config, self.in_build)
         sites: list[Site | None] = [None] * len(graph.max_pools)
         numbers = list(range(len(sites)))
         decider = make_decider(self.config, context, around.target)
@@ -126,7 +127,7 @@ class ReorderActivations:
                 if number is not None:
                     found = _describe(pool, verdict, rule, self.config)
                     sites[number] = _merge(sites[number], found)
-            after, order = apply(graph, rule, verdicts, self.guards)
+            after, order = apply(graph, rule, verdicts, around.kernels, self.in_build)
             if not after.same_as(graph.function):
                 numbers = [None if k is None else numbers[k] for k in order]
                 mod = _replace(mod, variable, after)

@@ -7,6 +7,7 @@ before, on the enumerated pools, and the callback only looks its pool up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tvm import relay
@@ -20,13 +21,15 @@ from ..core.workload import SiteWorkload
 from .context import Surroundings
 from .facts import read_pool
 from .guards import guard, needs_guard
+from .kernels import Kernels
+from .pairs import PairReader, read_behind
 from .patterns import make_max_pool_pattern
-from .products import find_summands
 from .reductions import restore_shape
 from .rules import Match, Rule
 from .rules.rule import mark_span
 from .scene import Scene
 from .sites import FunctionGraph
+from .steps import Step
 from .zeros import find_sign_readers
 
 
@@ -60,6 +63,11 @@ class Verdict:
         is_kept = self.decision is not None and self.decision.action is Action.KEEP
         return isinstance(self.outcome, Plan) and not is_kept
 
+    @property
+    def moved(self) -> Sequence[Step]:
+        """The steps that the plan moves, from the pool upwards."""
+        return self.match.steps[: self.outcome.moved]
+
 
 def decide(
     graph: FunctionGraph,
@@ -68,11 +76,12 @@ def decide(
     around: Surroundings,
 ) -> list[Verdict]:
     """One verdict for each max pool, in order of execution."""
-    verdicts, summands = [], find_summands(graph)
+    verdicts, behind = [], read_behind(graph, around.kernels)
+    pairs = PairReader(around.kernels, behind)
     readers = find_sign_readers(graph, around.others_divide)
     for pool in graph.max_pools:
         facts, reader = read_pool(pool, graph), readers.get(pool)
-        scene = Scene(facts, around.target, around.certified, pool in summands, reader)
+        scene = Scene(facts, around.target, around.certified, pairs, reader)
         verdict = _decide_pool(graph, rule, config, pool, scene)
         if around.obstacle and isinstance(verdict.outcome, Plan):
             verdict = replace(verdict, outcome=around.obstacle)
@@ -81,7 +90,11 @@ def decide(
 
 
 def apply(
-    graph: FunctionGraph, rule: Rule, verdicts: list[Verdict], guards: bool
+    graph: FunctionGraph,
+    rule: Rule,
+    verdicts: list[Verdict],
+    kernels: Kernels,
+    in_build: bool,
 ) -> tuple[relay.Function, list[int | None]]:
     """Make the planned exchanges.
 
@@ -93,8 +106,10 @@ def apply(
         Whose plans they are.
     verdicts : list of Verdict
         One for each max pool.
-    guards : bool
-        True if passes that fold constants are still to come.
+    kernels : Kernels
+        What is known of the kernels.
+    in_build : bool
+        True at the pass's place in `relay.build`; see ``guards.py``.
 
     Returns
     -------
@@ -107,9 +122,13 @@ def apply(
     """
     if not any(verdict.is_written for verdict in verdicts):
         return graph.function, list(range(len(verdicts)))
-    exchange = _Exchange(
-        graph if guards else None, rule, dict(zip(graph.max_pools, enumerate(verdicts)))
-    )
+    numbered = dict(zip(graph.max_pools, enumerate(verdicts)))
+    guarded = {
+        pool
+        for pool, verdict in zip(graph.max_pools, verdicts)
+        if verdict.is_written and needs_guard(graph, pool, verdict.moved, in_build)
+    }
+    exchange = _Exchange(rule, numbered, guarded, kernels.apart)
     function = rewrite(exchange, graph.function)
     pools = FunctionGraph(function).max_pools  # untyped: a `max` over any axes is among them
     return function, [exchange.numbers[pool] for pool in pools if pool in exchange.numbers]
@@ -126,16 +145,18 @@ class _Exchange(DFPatternCallback):
 
     def __init__(
         self,
-        guarded: FunctionGraph | None,
         rule: Rule,
         verdicts: dict[relay.Call, tuple[int, Verdict]],
+        guarded: set[relay.Call],
+        apart: bool,
     ):
         super().__init__(require_type=False, rewrite_once=True)
         self.pattern = make_max_pool_pattern()
         self.numbers: dict[relay.Call, int | None] = {}
-        self._guarded = guarded
         self._rule = rule
         self._verdicts = verdicts
+        self._guarded = guarded
+        self._apart = apart
 
     def callback(self, pre, post, node_map):
         if pre not in self._verdicts:
@@ -149,6 +170,4 @@ class _Exchange(DFPatternCallback):
         self.numbers.update(dict.fromkeys(others))
         axes = verdict.match.pool.window_axes
         value = restore_shape(value, post, axes, mark_span(post.span, self._rule.name))
-        steps = verdict.match.steps[: verdict.outcome.moved]
-        is_guarded = self._guarded is not None and needs_guard(self._guarded, pre, steps)
-        return guard(value) if is_guarded else value
+        return guard(value, self._apart) if pre in self._guarded else value

@@ -9,6 +9,7 @@ from tvm import relay
 from ..core.monotone import MonotoneMap
 from .certified import NO_CERTIFICATES, CertificateSource
 from .facts import PoolFacts, read_shape
+from .pairs import PairReader
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Scene:
         TVM target kind and architecture the module is compiled for.
     certified : CertificateSource
         Where certificates come from.
-    is_summand : bool
-        True if what the pool yields goes into a sum.
+    pairs : PairReader
+        Finds products that meet sums.
     sign_reader : str or None
         The operator behind the pool to which the sign of its zeros makes a difference.
     """
@@ -32,7 +33,7 @@ class Scene:
     pool: PoolFacts
     target: str
     certified: CertificateSource = NO_CERTIFICATES
-    is_summand: bool = False
+    pairs: PairReader = PairReader()
     sign_reader: str | None = None
 
     def over(self, value: relay.Expr) -> Scene:
