@@ -115,11 +115,6 @@ def new_divide_add():
     return module(pooled + relay.var("r", shape=(1, 4, 4, 4)))
 
 
-def new_copied_multiply_add():
-    scaled = relay.copy(relay.tanh(conv2d(image())) * relay.const(0.3))
-    return module(max_pool(scaled) + relay.var("r", shape=(1, 4, 4, 4)))
-
-
 def leaky():
     return conv_net(lambda x: relay.nn.leaky_relu(x, 0.1))
 
@@ -165,7 +160,6 @@ CASES = {
     "product that comes before a sum": (Reason.CONTRACTION, new_multiply_add),
     "quotient that stays below a sum": (Reason.CONTRACTION, split_divide_add),
     "quotient that comes before a sum": (Reason.CONTRACTION, new_divide_add),
-    "copied product before a sum": (Reason.CONTRACTION, new_copied_multiply_add),
     "infinite bias": (
         Reason.NON_FINITE_CONSTANT,
         lambda: conv_net(lambda x: x + channels_first([0, 0, np.inf, 0])),

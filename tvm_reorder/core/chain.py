@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .contraction import Pair
 from .intervals import Interval, follow_interval
 from .lowest import lowest_value
 from .monotone import ANY_RANK, MonotoneMap
@@ -26,9 +27,6 @@ class Link:
         Elementwise operators the step is made of; 0 if it costs nothing.
     shared : Refusal or None
         Set if the step's value is wanted elsewhere too.
-    is_split_addition : bool
-        True if the step adds to a product that the step below it gives: a fused multiply-add, if
-        both stay in one kernel.
     inseparable : Refusal or None
         Set if the value that the step takes cannot stand at the end of a kernel.
     inside : tuple of pairs
@@ -42,7 +40,6 @@ class Link:
     dtype: str
     steps: int = 1
     shared: Refusal | None = None
-    is_split_addition: bool = False
     inseparable: Refusal | None = None
     keeps_nan: bool = False
     inside: tuple[tuple[MonotoneMap, str], ...] = ()
@@ -71,8 +68,12 @@ class Chain:
     stop : Refusal or None
         Why the chain could not be followed further; None at its natural end, an input or an
         operator that is no step.  Set if there are no links.
-    meets_addition : bool
-        True if the link next to the pool is a product and the pool's value goes into a sum.
+    pairs : tuple of Pair
+        Operators in the kernels that the exchange changes that round otherwise in one kernel than
+        in two; see ``contraction.py``.
+    producer_kernel, pool_kernel : Refusal or None
+        Why it is not known that the kernel that computes the links now, or the pool's, computes
+        them in one expression.
     filters : int
         Filters of the convolution that computes the chain's input, if their weights can take a
         sign each; else 0.
@@ -98,7 +99,9 @@ class Chain:
     range_lift: str = ""
     undefined: Refusal | None = None
     stop: Refusal | None = None
-    meets_addition: bool = False
+    pairs: tuple[Pair, ...] = ()
+    producer_kernel: Refusal | None = None
+    pool_kernel: Refusal | None = None
     filters: int = 0
     pad_value: float | None = None
     zeros: Refusal | None = None

@@ -14,8 +14,8 @@ Side conditions, each with its reason
     * Nothing behind the pool tells +0 from -0: which of them a window gives depends on the order.
     * NaN: what a window that holds one gives depends on where it stands; see ``nan.py``, which the
       licence ``nan`` asks.
-    * Contraction: LLVM makes one fused multiply-add, rounded once, of a float multiply and an add
-      in one kernel.  The exchange neither separates such a pair nor makes a new one.
+    * No pair of operators that round otherwise in one kernel than in two is separated, joined, or
+      moved between kernels of which one is not known to join it; see ``contraction.py``.
     * What an explicit padding before the pool writes is a value of the moved steps.
     * No integer step can wrap, neither one that moves nor one above it in the same kernel: to TVM
       and LLVM overflow is undefined, and they simplify what follows as if there were none
@@ -40,12 +40,13 @@ from itertools import accumulate
 from .certificates import SWEPT
 from .chain import Chain, Link, follow_chain
 from .config import ReorderConfig
+from .contraction import find_pair_objection
 from .cost import Evaluations, count_evaluations
 from .ends import THE_MAXIMUM, Ends, find_ends
 from .lowest import find_infinity_objection, may_fall_below_lowest
 from .monotone import Direction, MonotoneMap, compose
 from .nan import find_nan_objection
-from .refusal import Reason, Refusal, contraction
+from .refusal import Reason, Refusal
 from .window import PoolWindow
 
 _NOT_A_VALLEY = "neither rising nor falling throughout, nor a valley"
@@ -207,10 +208,12 @@ def _find_objections(
     total: MonotoneMap, ends: Ends, chain: Chain, index: int, config: ReorderConfig
 ) -> list[Refusal]:
     """What speaks against moving the links up to `index`, taken at `ends`."""
-    link, licence, found = chain.links[index], config.licence, []
-    if link.is_split_addition or chain.meets_addition:
-        met = chain.links[0] if chain.meets_addition else link
-        found.append(contraction(f"{met.map.name} next to the operator it meets"))
+    link, licence, links = chain.links[index], config.licence, len(chain.links)
+    found = [
+        find_pair_objection(
+            chain.pairs, index + 1, links, chain.producer_kernel, chain.pool_kernel
+        )
+    ]
     if chain.pad_value is not None:
         found.append(_padding_refusal(ends, chain, index))
     found.append(link.inseparable)

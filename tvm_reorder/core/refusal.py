@@ -101,16 +101,6 @@ def varies(subject: str) -> Refusal:
     )
 
 
-def contraction(subject: str) -> Refusal:
-    """The refusal of a sum that may or may not be rounded together with a product."""
-    return Refusal(
-        Reason.CONTRACTION,
-        f"the rounding of {subject}",
-        "changed by the exchange (a multiply and an add in one kernel become one FMA)",
-        "the same",
-    )
-
-
 def internal_error(error: Exception) -> Refusal:
     """The refusal of a site at which the pass itself fails."""
     lines = str(error).strip().splitlines() or [""]

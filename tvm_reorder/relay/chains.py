@@ -17,7 +17,7 @@ from tvm.ir import Op
 from ..core.chain import Chain, Link
 from ..core.enclosure import is_integer
 from ..core.monotone import IDENTITY, MonotoneMap, compose
-from ..core.refusal import Reason, Refusal, contraction, overflow, unrounded_cast, varies
+from ..core.refusal import Reason, Refusal, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
 from .facts import read_dtype
 from .flat_prelu import read_flat_prelu
@@ -27,7 +27,6 @@ from .nan import do_keep_nan
 from .operands import explain_unknown, find_source, shrink
 from .operators import read_operator
 from .patterns import AVERAGE_POOLS, MAX_POOLS, PRODUCERS
-from .products import is_added, is_product
 from .quantised import build_signed_rounding, find_inseparable, read_signed_rounding
 from .scene import Scene
 from .signs import count_filters
@@ -40,8 +39,6 @@ from .steps import (
     find_shared_scalar,
     find_sharing,
     has_windows_of,
-    is_split_addition,
-    mark_splits,
     read_rebuilding,
 )
 from .two_arguments import TWO_ARGUMENTS
@@ -70,7 +67,7 @@ def read_steps(
         if is_move(base) and not is_flat_prelu(base):
             moves, value = read_moves(base)
             scene = replace(scene, pool=as_moved(scene.pool, moves, value))
-            step = _read_moved_step(graph, base, scene, wanted, steps)
+            step = _read_moved_step(graph, base, scene, wanted)
         else:
             step = _read_step(graph, base, scene, wanted)
         if not isinstance(step, Step):
@@ -86,7 +83,6 @@ def read_chain(
 ) -> tuple[Chain, list[Step]]:
     """The chain above a pool, from `top` upwards, as facts, with the steps it was read from."""
     steps, base, stop = read_steps(graph, top, scene)
-    steps = mark_splits(steps)
     if not any(step.link.steps for step in steps):
         steps = []
     if not steps and stop is None:
@@ -102,7 +98,9 @@ def read_chain(
         range_lift=_find_unbound_weights(base, scene),
         undefined=_find_broken_cast(steps, base) or _find_overflow(base, bound),
         stop=stop,
-        meets_addition=scene.is_summand and is_product(top),
+        pairs=scene.pairs.read(pool, top, base, steps),
+        producer_kernel=_doubt_producer(graph, pool, top, base, steps, scene),
+        pool_kernel=scene.pairs.kernels.doubt_pool(pool),
         filters=_count_filters(graph, base, steps, scene),
         pad_value=scene.pool.pad_value,
         zeros=_find_sign_reader(scene),
@@ -110,6 +108,16 @@ def read_chain(
         plane_shape=scene.pool.plane_shape,
     )
     return chain, steps
+
+
+def _doubt_producer(graph, pool, top, base, steps, scene) -> Refusal | None:
+    """Why it is not known that the steps are computed in one expression, where they stand."""
+    uses = count_uses(base, steps[-1].region) if steps else 1
+    is_apart = graph.users(base) != uses or isinstance(base, relay.Var)
+    is_apart = is_apart or any(step.link.shared for step in steps)
+    is_joined = is_apart and not top.same_as(scene.pool.data_of(pool))
+    are_moved = any(step.moves for step in steps)
+    return scene.pairs.kernels.doubt_producer(base, is_joined, are_moved)
 
 
 def _describe_prefixes(steps: list[Step], scene: Scene) -> Iterator[MonotoneMap]:
@@ -186,14 +194,12 @@ def _read_step(
     return _read_single(graph, root, scene, shared)
 
 
-def _read_moved_step(graph, top, scene, wanted, nearer) -> Step | Refusal | None:
-    """The step above some moves; `nearer` are those below them."""
+def _read_moved_step(graph, top, scene, wanted) -> Step | Refusal | None:
+    """The step above some moves."""
     moves, value = read_moves(top)
     step = _read_step(graph, value, scene, 1)
     if not isinstance(step, Step):
         return step
-    if is_product(value) and is_added(read_moves(step.root)[1] for step in reversed(nearer)):
-        return contraction(f"a sum below {op_name(top)}")
     shared = _find_shared_move(graph, moves, wanted)
     link = replace(step.link, shared=shared or step.link.shared)
     return replace(
@@ -230,11 +236,10 @@ def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
     if not has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
     shared = shared or find_shared_scalar(graph, [root])
-    split = is_split_addition(root, source)
     described = scene.certified.describe(reading.map, root, source)
     keeps_nan, together = do_keep_nan([root], scene), find_inseparable(source)
     count = 0 if op_name(root) in _FREE else 1
-    link = Link(described, read_dtype(root), count, shared, split, together, keeps_nan)
+    link = Link(described, read_dtype(root), count, shared, together, keeps_nan)
     ways = read_rebuilding(root, reading)
     return Step(link, root, source, (reading.data,), frozenset([root]), *ways)
 
@@ -247,7 +252,7 @@ def _read_rounding(graph, root, scene, shared, rounding) -> Step | Refusal:
     for call in rounding.region[1:3]:
         shared = shared or find_sharing(graph, call, 1)
     dtype, source = read_dtype(root), rounding.source
-    link = Link(rounding.describe(*smaller), dtype, 3, shared, False, find_inseparable(source))
+    link = Link(rounding.describe(*smaller), dtype, 3, shared, find_inseparable(source))
     build = partial(build_signed_rounding, constants=[relay.const(v, dtype) for v in smaller])
     rebuilds = {root: Rebuild((0,), build)}
     return Step(link, root, source, (0,), frozenset(rounding.region), rebuilds=rebuilds)

@@ -27,7 +27,6 @@ from .steps import (
     find_shared_scalar,
     find_sharing,
     has_windows_of,
-    is_split_addition,
     read_rebuilding,
 )
 
@@ -45,7 +44,7 @@ def read_composite(
     region, source = _find_region(graph, root, scene)
     if source is None:
         return _refuse_region(root, region)
-    described, inside, ways = _describe_region(region, root, source, scene)
+    described, ways, maps = _describe_region(region, root, source, scene)
     if isinstance(described, Refusal):
         return described
     for call in region[1:]:
@@ -53,13 +52,12 @@ def read_composite(
     shared = shared or find_shared_scalar(graph, region)
     if not has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
-    is_split = any(is_split_addition(call, source) for call in region)
     keeps_nan = do_keep_nan(region, scene)
     together = find_inseparable(source)
-    link = Link(
-        described, read_dtype(root), len(region), shared, is_split, together, keeps_nan, inside
-    )
-    return Step(link, root, source, _path(root, source, region), frozenset(region), *ways)
+    inside = tuple((maps[call], read_dtype(call)) for call in region[1:])
+    link = Link(described, read_dtype(root), len(region), shared, together, keeps_nan, inside)
+    path = _path(root, source, region)
+    return Step(link, root, source, path, frozenset(region), *ways, maps=maps)
 
 
 def _find_region(graph, root, scene) -> tuple[list[relay.Call], relay.Expr | None]:
@@ -109,7 +107,7 @@ def find_branches(call: relay.Call, scene: Scene) -> list[relay.Expr]:
 
 
 def _describe_region(region, root, source, scene):
-    """Map of a region, the values inside it, and how it is rebuilt: by its parts, or a guess.
+    """Map of a region, how it is rebuilt, and the map of each value inside: by parts, or a guess.
 
     A guess has to be certified; the named composites are guessed too, because a pattern takes any
     constant and not every constant makes a valley.
@@ -123,7 +121,7 @@ def _describe_region(region, root, source, scene):
             continue
         reading = read_operator(call, scene)
         if isinstance(reading, Refusal):
-            return reading, (), ()
+            return reading, (), {}
         maps[call] = compose(reading.map, maps[call.args[reading.data]])
         replaced, rebuilt = read_rebuilding(call, reading)
         replace.update(replaced)
@@ -134,8 +132,7 @@ def _describe_region(region, root, source, scene):
     if Direction.OTHER in directions:
         directions, worst = (guess_direction(described.evaluate),), None
     described = MonotoneMap(name, directions, worst, described.evaluate)
-    inside = tuple((maps[call], read_dtype(call)) for call in region[1:])
-    return scene.certified.describe(described, root, source), inside, (replace, rebuilds)
+    return scene.certified.describe(described, root, source), (replace, rebuilds), maps
 
 
 def _name_region(region, root) -> str:

@@ -67,7 +67,7 @@ class FunctionRewriting:
         What is being built under.
     rules : sequence of Rule
         The rules, in the order they run.
-    guards : bool
+    in_build : bool
         As of ``ReorderActivations``.
     names : sequence of PoolName
         The function's max pools, and maybe more behind them.
@@ -78,7 +78,7 @@ class FunctionRewriting:
     config: ReorderConfig
     context: tvm.transform.PassContext
     rules: Sequence[Rule]
-    guards: bool
+    in_build: bool
     names: Sequence[PoolName]
     left_out: Mapping[int, Decision]
 
@@ -87,7 +87,7 @@ class FunctionRewriting:
     ) -> tuple[tvm.IRModule, list[Site], list[Exception]]:
         """The module with the function rewritten, its pools, and what went wrong at them."""
         graph = FunctionGraph(mod[variable])
-        around = read_surroundings(mod, variable, self.context, self.config)
+        around = read_surroundings(mod, variable, self.context, self.config, self.in_build)
         decider = make_decider(self.config, self.context, around.target)
         broken: dict[int, Exception] = {}
         while True:
@@ -156,7 +156,8 @@ class _Attempt:
 
     def _run_rule(self, rule: Rule) -> bool:
         """True if the rule moved something."""
-        graph, numbers, guards = self._graph, self._numbers, self._task.guards
+        graph, numbers = self._graph, self._numbers
+        kernels, in_build = self._around.kernels, self._task.in_build
         if not rule.needs <= graph.operators:
             return False
         judge = Judge(graph, self._around)
@@ -167,7 +168,7 @@ class _Attempt:
         if written:
 
             def make(some):
-                function, order = apply(graph, rule, numbers, some, guards)
+                function, order = apply(graph, rule, numbers, some, kernels, in_build)
                 return self._replace(function), order
 
             self._mod, self._numbers = _make_for(written, make)

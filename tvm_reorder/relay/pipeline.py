@@ -72,7 +72,7 @@ class Session(PassInstrument):
         self.report = report
         self._thread = threading.local()
         self._reorder = ReorderActivations(
-            config, report, source_names=self._names, guards=False
+            config, report, source_names=self._names, in_build=True
         ).as_pass()
 
     def run_before_pass(self, mod, info):

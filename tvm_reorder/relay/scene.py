@@ -11,6 +11,7 @@ from tvm.ir import Span
 from ..core.monotone import MonotoneMap
 from .certified import NO_CERTIFICATES, CertificateSource
 from .facts import PoolFacts, is_constant, read_shape
+from .pairs import PairReader
 
 Build = Callable[[relay.Expr, Span], relay.Expr]  # a call made anew, from the data and a span
 
@@ -27,8 +28,8 @@ class Scene:
         TVM target kind and architecture the module is compiled for.
     certified : CertificateSource
         Where certificates come from.
-    is_summand : bool
-        True if what the pool yields goes into a sum.
+    pairs : PairReader
+        Finds products that meet sums.
     sign_reader : str or None
         The operator behind the pool to which the sign of its zeros makes a difference.
     parameters : frozenset of relay.Var
@@ -38,7 +39,7 @@ class Scene:
     pool: PoolFacts
     target: str
     certified: CertificateSource = NO_CERTIFICATES
-    is_summand: bool = False
+    pairs: PairReader = PairReader()
     sign_reader: str | None = None
     parameters: frozenset[relay.Var] = frozenset()
 

@@ -76,6 +76,11 @@ class FunctionGraph:
         """How often the expression's value is used; being the function's output counts."""
         return self._users.get(expr, 0)
 
+    def calls_on(self, expr: relay.Expr) -> list[relay.Call]:
+        """The calls that take the expression's value as an argument."""
+        calls = (call for call in self._index if isinstance(call, relay.Call))
+        return [call for call in calls if any(a.same_as(expr) for a in call.args)]
+
     def is_output(self, expr: relay.Expr) -> bool:
         """True if the value leaves the function, alone or in a tuple."""
         return expr in self._outputs

@@ -55,16 +55,16 @@ class ExchangeConcatenate:
         for k, link in enumerate(links):
             same = [chain.links[k] for chain, _ in branches]
             shared = next((other.shared for other in same if other.shared), None)
-            is_split = any(other.is_split_addition for other in same)
             together = next((other.inseparable for other in same if other.inseparable), None)
-            links[k] = replace(
-                link, shared=shared, is_split_addition=is_split, inseparable=together
-            )
+            links[k] = replace(link, shared=shared, inseparable=together)
         outer = _shared_outside(graph, joined)
         if links and outer:
             links[0] = replace(links[0], shared=outer)
+        chains = [chain for chain, _ in branches]
         chain = replace(
             first,
+            pairs=tuple(pair.with_links(common) for each in chains for pair in each.pairs),
+            producer_kernel=next(filter(None, (each.producer_kernel for each in chains)), None),
             planes=scene.pool.planes,
             plane_shape=scene.pool.plane_shape,
             links=tuple(links),
