@@ -20,10 +20,10 @@ from ..core.intervals import is_integer
 from ..core.monotone import MonotoneMap, compose
 from ..core.refusal import Reason, Refusal, contraction, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
-from .facts import read_constant, read_dtype, read_shape
+from .facts import PoolFacts, read_constant, read_dtype, read_shape
 from .flat_prelu import is_flat_prelu, read_flat_prelu
 from .integer_bounds import read_integer_bound
-from .moves import MOVES, as_uniform, is_move, read_moves
+from .moves import MOVES, is_move, read_moves, see_above
 from .nan import do_keep_nan
 from .operands import shrink
 from .operators import read_operator
@@ -65,12 +65,16 @@ def read_steps(
         Why `base` is no step; None if a convolution or dense layer computes it.
     """
     steps, base, wanted = [], top, 1
+    rank = len(read_shape(top.checked_type))
     while True:
         if is_move(base) and not is_flat_prelu(base):
-            scene = replace(scene, pool=as_uniform(scene.pool, read_moves(base)[1]))
+            moves, value = read_moves(base)
+            scene = replace(scene, pool=see_above(scene.pool, moves, value))
             step = _read_moved_step(graph, base, scene, wanted, steps)
         else:
             step = _read_step(graph, base, scene, wanted)
+        if isinstance(step, Step) and not _may_pass(step, scene.pool, rank):
+            step = varies(f"an operand of {step.link.map.name} above what moves values")
         if not isinstance(step, Step):
             return steps, base, step
         steps.append(step)
@@ -208,14 +212,22 @@ def _read_step(
     return _read_single(graph, root, scene, shared)
 
 
+def _may_pass(step: Step, pool: PoolFacts, rank: int) -> bool:
+    """True if a step's operands fit behind a pool over a tensor of that rank.
+
+    Below moves they need not: what is constant along all axes of the value above them has to be a
+    single number, of no more axes than the pooled tensor has.
+    """
+    is_anywhere = len(pool.window_axes) == len(pool.shape)
+    return not is_anywhere or is_uniform(step, rank)
+
+
 def _read_moved_step(graph, top, scene, wanted, nearer) -> Step | Refusal | None:
-    """The step above some moves, if it treats all values alike; `nearer` are those below them."""
+    """The step above some moves; `nearer` are those below them."""
     moves, value = read_moves(top)
     step = _read_step(graph, value, scene, 1)
     if not isinstance(step, Step):
         return step
-    if not is_uniform(step, len(read_shape(top.checked_type))):
-        return varies(f"an operand of {step.link.map.name} above {op_name(top)}")
     if is_product(value) and is_added(read_moves(step.root)[1] for step in reversed(nearer)):
         return contraction(f"a sum below {op_name(top)}")
     shared = find_sharing(graph, top, wanted)

@@ -53,7 +53,7 @@ def read_flat_prelu(graph, root, scene, shared) -> Step | Refusal | None:
         return non_finite("the slope of nn.prelu")
     channels = shrink(slopes, scene.pool)
     axis = scene.pool.channel_axis
-    if channels is None or channels.size != shape[axis]:
+    if axis < 0 or channels is None or channels.size != shape[axis]:
         return varies("the slope of nn.prelu")
     described = make_leaky("nn.prelu", channels, scene.pool)
     region = [root, prelu, flat, *helpers]

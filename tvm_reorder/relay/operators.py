@@ -74,7 +74,7 @@ def _read_leaky_relu(call, scene):
 
 
 def _read_prelu(call, scene):
-    axis = int(call.attrs.axis)
+    axis = int(call.attrs.axis) % len(scene.pool.shape)
     if axis in scene.pool.window_axes:
         return varies(f"the slope of {op_name(call)}")
     values = read_constant(call.args[1])

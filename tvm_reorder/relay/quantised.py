@@ -145,7 +145,7 @@ def _read_numbers(call, pool: PoolFacts):
         if shifts:
             right = 1 - shift
         return (*(np.asarray(n, object) for n in (multiplier, left, right)), shifts)
-    axes = [int(axis) for axis in call.attrs.axes]
+    axes = [int(axis) % len(pool.shape) for axis in call.attrs.axes]
     if len(axes) != 1 or axes[0] in pool.window_axes:
         return varies("the multiplier of fixed_point_multiply_per_axis")
     values = [read_constant(argument) for argument in call.args[1:4]]

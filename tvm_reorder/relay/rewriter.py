@@ -147,8 +147,7 @@ class _Exchange(DFPatternCallback):
         value, (own, *others) = self._rule.rewrite(verdict.outcome, verdict.match, post)
         self.numbers[own] = number
         self.numbers.update(dict.fromkeys(others))
-        axes = verdict.match.pool.window_axes
-        value = restore_shape(value, post, axes, mark_span(post.span, self._rule.name))
+        value = restore_shape(value, pre, mark_span(post.span, self._rule.name))
         steps = verdict.match.steps[: verdict.outcome.moved]
         is_guarded = self._guarded is not None and needs_guard(self._guarded, pre, steps)
         return guard(value) if is_guarded else value

@@ -9,6 +9,7 @@ from tvm import relay
 from ..core.monotone import MonotoneMap
 from .certified import NO_CERTIFICATES, CertificateSource
 from .facts import PoolFacts, read_shape
+from .moves import as_uniform
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,14 @@ class Scene:
     sign_reader: str | None = None
 
     def over(self, value: relay.Expr) -> Scene:
-        """The scene of a branch joined to what the pool reads: it has channels of its own."""
-        return replace(self, pool=replace(self.pool, shape=read_shape(value.checked_type)))
+        """The scene of a branch joined to what the pool reads: it has extents of its own.
+
+        Above a move the pool's axes are not its axes.
+        """
+        shape = read_shape(value.checked_type)
+        if len(shape) != len(self.pool.shape):
+            return replace(self, pool=as_uniform(self.pool, value))
+        return replace(self, pool=replace(self.pool, shape=shape))
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ def rebuild_pool(
     """
     for step in reversed(match.steps[:moved]):
         for move in reversed(step.moves):
-            data = mark_call(relay.Call(move.op, [data], move.attrs), move.span, rule)
+            again = relay.Call(move.op, [data, *move.args[1:]], move.attrs)
+            data = mark_call(again, move.span, rule)
     data = turn(data)
     if match.pool.pad is not None:
         pad = pool.args[0]
