@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tvm_reorder.core.chain import Chain, Link
 from tvm_reorder.core.checks import Plan, check_exchange, name_costliest
 from tvm_reorder.core.config import ReorderConfig
+from tvm_reorder.core.contraction import Pair
 from tvm_reorder.core.monotone import Direction, MonotoneMap
 from tvm_reorder.core.refusal import Reason, Refusal, varies
 from tvm_reorder.core.window import PoolWindow, WindowAxis
@@ -75,8 +76,8 @@ COMBINATIONS = {
         Reason.SHARED,
     ),
     "beside a product next to a sum": (
-        [link(UNPROVEN, is_split_addition=True)],
-        {},
+        [link(UNPROVEN)],
+        {"pairs": (Pair(0, 1, "multiply and add"),)},
         Reason.CONTRACTION,
     ),
     "beside a reader of zeros' signs": ([link(UNPROVEN)], {"zeros": ZEROS}, Reason.ZERO_SIGN),
@@ -96,8 +97,8 @@ COMBINATIONS = {
         Reason.UNPROVEN,
     ),
     "a short chain split from its product, a long one shared": (
-        [link(EXACT, is_split_addition=True), link(EXACT, shared=SHARED), link(EXACT)],
-        {},
+        [link(EXACT), link(EXACT, shared=SHARED), link(EXACT)],
+        {"pairs": (Pair(0, 1, "multiply and add"),)},
         Reason.SHARED,
     ),
     "what forgets a NaN next to the pool, and strays above": (

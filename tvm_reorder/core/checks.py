@@ -210,9 +210,7 @@ def _find_objections(
     """What speaks against moving the links up to `index`, taken at `ends`."""
     link, licence, links = chain.links[index], config.licence, len(chain.links)
     found = [
-        find_pair_objection(
-            chain.pairs, index + 1, links, chain.producer_kernel, chain.pool_kernel
-        )
+        find_pair_objection(chain.pairs, index + 1, links, chain.producer_kernel, chain.pool_kernel)
     ]
     if chain.pad_value is not None:
         found.append(_padding_refusal(ends, chain, index))

@@ -78,7 +78,7 @@ def join_directions(left: Direction, right: Direction) -> Direction:
 
 
 Evaluate = Callable[[np.ndarray], np.ndarray]
-ANY_RANK = (1, 1, 1, 1, 1)  # broadcasts against constants of every pool's rank
+ANY_RANK = (1, 1, 1, 1, 1, 1)  # broadcasts against constants of every pool's rank, and of more
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def guess_direction(evaluate: Evaluate | None) -> Direction:
     if evaluate is None:
         return Direction.OTHER
     with np.errstate(all="ignore"):
-        values = np.asarray(evaluate(_GUESS_AT.reshape(-1, 1, 1, 1, 1)), np.float64).ravel()
+        values = np.asarray(evaluate(_GUESS_AT.reshape(-1, *ANY_RANK)), np.float64).ravel()
     if values.size != _GUESS_AT.size or np.isnan(values).any():
         return Direction.OTHER
     tolerance = _GUESS_ROUNDING * np.maximum(1, np.abs(values))

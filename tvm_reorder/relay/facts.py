@@ -18,7 +18,7 @@ from ..core.refusal import Reason, Refusal, require
 from ..core.window import AdaptiveAxis, PoolWindow, Widths, join_widths, place_window
 from ..core.workload import Convolution
 from .op.conv2d_max_pool2d import FusedAttributes
-from .reductions import is_reduction, read_reduced_axes
+from .reductions import drops_axes, is_reduction, read_reduced_axes
 from .sites import FunctionGraph, op_name
 
 _SPATIAL = "DHW"
@@ -130,8 +130,9 @@ def _read_reduction(pool: relay.Call) -> PoolFacts:
     shape, window_axes = read_shape(pool.args[0].checked_type), read_reduced_axes(pool)
     sizes = [shape[axis] for axis in window_axes]
     kept = [axis for axis in range(1, len(shape)) if axis not in window_axes]
+    is_open = drops_axes(pool) and shape.count(None) > 1
     return PoolFacts(
-        window=_refuse_dynamic(pool, sizes)
+        window=_refuse_dynamic(pool, shape if is_open else sizes)
         or _refuse_empty(pool, shape)
         or PoolWindow(tuple(AdaptiveAxis(size, 1) for size in sizes)),
         window_axes=window_axes,

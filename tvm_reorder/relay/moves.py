@@ -1,9 +1,9 @@
-"""Operators that only move values about: layout_transform, reshape, transpose and their like.
+"""Operators that only move or select values: layout_transform, reshape, strided_slice, their like.
 
 Identity
-    A move m puts the value of position p(i) at position i, for a one-to-one map p that depends on
-    shapes and attributes alone: m(x)[i] = x[p(i)].  For f applied value by value with an operand c,
-    broadcast to the shape of x,
+    A move m puts the value of position p(i) at position i, for a map p that depends on shapes,
+    attributes and constants alone: m(x)[i] = x[p(i)].  For f applied value by value with an operand
+    c, broadcast to the shape of x,
 
         m(f(x, c)) = f(m(x), m(c)),   because both are f(x[p(i)], c[p(i)]) at position i, hence
         maxpool(m(f(x, c))) = maxpool(f(m(x), m(c))) = f(maxpool(m(x)), c')
@@ -18,10 +18,14 @@ Side conditions
     * How an operator moves values is known here (`_CARRIERS`).  Below one of the others an operand
       has to be a single number.
     * The operator writes nothing of its own, such as zeros that fill up a block of channels.
+    * It yields no more values than it takes.  What repeats values (upsampling, tile, repeat,
+      broadcast_to) commutes with f just as well, but above it f runs on fewer values already.
+    * Shapes are static, and whatever else it takes is constant: `take` by constant indices.
     * A product above the operator and a sum below it stay apart: TVM may make one kernel of them,
       with one rounding, or two.
 
-The moves stay between the chain's input and the pool, unless they undo one another.
+The moves stay between the chain's input and the pool, unless they undo one another.  ``split`` is
+not among them: the value that it takes has as many users as it has parts that anyone wants.
 
 Sources: ``src/tir/ir/data_layout.cc`` for `_carry_layout`; for `needs_gap` ``SimplifyTranspose`` in
 ``src/relay/transforms/simplify_expr.cc``, which takes a transposition next to a layout_transform
@@ -38,7 +42,7 @@ from math import prod
 import numpy as np
 from tvm import relay
 
-from .facts import PoolFacts, read_shape
+from .facts import PoolFacts, read_constant, read_shape
 from .sites import op_name
 
 Moves = tuple[relay.Call, ...]  # from the pool upwards
@@ -46,11 +50,11 @@ _SIMPLIFIED = frozenset(["transpose", "layout_transform"])
 
 
 def is_move(expr: relay.Expr) -> bool:
-    """True for an operator whose values are those of its only operand, each of them once."""
-    if op_name(expr) not in MOVES or len(expr.args) != 1:
+    """True for an operator all of whose values are its first operand's, and no more than those."""
+    if op_name(expr) not in MOVES or any(read_constant(other) is None for other in expr.args[1:]):
         return False
     before, after = (read_shape(e.checked_type) for e in (expr.args[0], expr))
-    return None not in (*before, *after) and prod(before) == prod(after)
+    return None not in (*before, *after) and prod(before) >= prod(after)
 
 
 def is_flat_prelu(root: relay.Expr) -> bool:
@@ -101,7 +105,9 @@ def carry(values: np.ndarray, moves: Moves) -> np.ndarray | None:
         The moves, from the pool upwards.
     """
     for move in reversed(moves):
-        values = None if values is None else _CARRIERS[op_name(move)](values, move)
+        values = (
+            None if values is None else _CARRIERS.get(op_name(move), _carry_unknown)(values, move)
+        )
     return values
 
 
@@ -170,6 +176,34 @@ def _read_layout(layout: str) -> list[tuple[str, int]] | None:
     return axes if len(set(names)) == len(names) else None
 
 
+def _carry_slice(values: np.ndarray, move: relay.Call) -> np.ndarray | None:
+    """Forwards alone: with a negative stride TVM counts an end before the first element."""
+    attrs, rank = move.attrs, values.ndim
+    begin, end = ([int(n) for n in bounds] for bounds in (attrs.begin, attrs.end))
+    axes = range(len(begin)) if attrs.axes is None else [int(axis) % rank for axis in attrs.axes]
+    strides = [int(n) for n in attrs.strides or ()]
+    strides += [1] * (len(begin) - len(strides))
+    if min(strides) < 1 or str(attrs.slice_mode) != "end":
+        return None
+    slices = [slice(None)] * rank
+    for axis, *bounds in zip(axes, begin, end, strides):
+        slices[axis] = slice(*bounds)
+    return _if_shaped(values[tuple(slices)], move)
+
+
+def _carry_take(values: np.ndarray, move: relay.Call) -> np.ndarray | None:
+    indices, attrs = read_constant(move.args[1]), move.attrs
+    axis = None if attrs.axis is None else int(attrs.axis)
+    extent = values.size if axis is None else values.shape[axis]
+    if int(attrs.batch_dims) or np.any(indices < 0) or np.any(indices >= extent):
+        return None
+    return _if_shaped(np.take(values, indices.astype("int64"), axis), move)
+
+
+def _if_shaped(values: np.ndarray, move: relay.Call) -> np.ndarray | None:
+    return values if values.shape == read_shape(move.checked_type) else None
+
+
 def _carry_unknown(values: np.ndarray, move: relay.Call) -> None:
     return None
 
@@ -181,6 +215,8 @@ _CARRIERS: dict[str, Callable[[np.ndarray, relay.Call], np.ndarray | None]] = {
     "transpose": _carry_transpose,
     "reverse": _carry_reverse,
     "layout_transform": _carry_layout,
+    "strided_slice": _carry_slice,
+    "take": _carry_take,
     "nn.space_to_depth": _carry_unknown,
     "nn.depth_to_space": _carry_unknown,
 }

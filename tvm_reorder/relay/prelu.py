@@ -58,9 +58,10 @@ def build_prelu(
         flat = _mark(relay.reshape(data, [-1]), span)
         bent = _mark(relay.nn.prelu(flat, relay.const(line, dtype), axis=0), span)
         return _mark(relay.reshape(bent, pool.pooled_shape), span)
-    axis = axes[0] if axes else pool.channel_axis % slopes.ndim
+    others = [axis for axis in range(slopes.ndim) if axis not in pool.window_axes]
+    axis = axes[0] if axes else others[-1] if others else 0
     line = np.moveaxis(slopes, axis, 0).reshape(slopes.shape[axis], -1)[:, 0]
-    line = np.broadcast_to(line, (pool.shape[axis],))
+    line = np.broadcast_to(line, (pool.pooled_shape[axis],))
     return _mark(relay.nn.prelu(data, relay.const(line, dtype), axis), span)
 
 

@@ -141,7 +141,7 @@ def _read_numbers(call, pool: PoolFacts):
             right = 1 - shift
         return (*(np.asarray(n, object) for n in (multiplier, left, right)), shifts)
     subject = "the multiplier of fixed_point_multiply_per_axis"
-    axes = [int(axis) for axis in call.attrs.axes]
+    axes = [int(axis) % len(pool.shape) for axis in call.attrs.axes]
     values = [read_constant(argument) for argument in call.args[1:4]]
     if any(value is None for value in values):
         return unknown_sign(subject)

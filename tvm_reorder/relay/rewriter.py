@@ -182,6 +182,5 @@ class _Exchange(DFPatternCallback):
         value, (own, *others) = self._rule.rewrite(verdict.outcome, verdict.match, post)
         self.numbers[own] = number
         self.numbers.update(dict.fromkeys(others))
-        axes = verdict.match.pool.window_axes
-        value = restore_shape(value, post, axes, mark_span(post.span, self._rule.name))
+        value = restore_shape(value, pre, mark_span(post.span, self._rule.name))
         return guard(value, self._apart) if pre in self._guarded else value

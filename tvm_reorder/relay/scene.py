@@ -11,6 +11,7 @@ from tvm.ir import Span
 from ..core.monotone import MonotoneMap
 from .certified import NO_CERTIFICATES, CertificateSource
 from .facts import PoolFacts, is_constant, read_shape
+from .moves import as_moved
 from .pairs import PairReader
 
 Build = Callable[[relay.Expr, Span], relay.Expr]  # a call made anew, from the data and a span
@@ -44,8 +45,14 @@ class Scene:
     parameters: frozenset[relay.Var] = frozenset()
 
     def over(self, value: relay.Expr) -> Scene:
-        """The scene of a branch joined to what the pool reads: it has channels of its own."""
-        return replace(self, pool=replace(self.pool, shape=read_shape(value.checked_type)))
+        """The scene of a branch joined to what the pool reads: it has extents of its own.
+
+        Above a move the pool's axes are not its axes, and how its values get there is not followed.
+        """
+        shape = read_shape(value.checked_type)
+        if len(shape) != len(self.pool.shape):
+            return replace(self, pool=as_moved(self.pool, (relay.Tuple([value]),), value))
+        return replace(self, pool=replace(self.pool, shape=shape))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tvm import relay
 from tvm.ir import Op
 
 from .patterns import AVERAGE_POOLS, MAX_POOLS
-from .reductions import is_spatial_max
+from .reductions import has_reduced_axes
 
 OUTPUT = "the function's output"
 
@@ -107,7 +107,7 @@ class FunctionGraph:
             return
         name = call.op.name
         self.operators.add(name)
-        if name in MAX_POOLS or is_spatial_max(call):
+        if name in MAX_POOLS or has_reduced_axes(call):
             self.max_pools.append(call)
         elif name in AVERAGE_POOLS:
             self.average_pools.append(call)

@@ -1,11 +1,12 @@
-"""Activations under a channel concatenation go past the max pool above it.
+"""Activations under a concatenation go past the max pool above it.
 
 Identity
-    maxpool(concat(f(a), f(b), ...)) = f(maxpool(concat(a, b, ...))), because a window never
-    crosses channels; f non-decreasing and the same on every branch.
+    concat(f(a), f(b), ...) = f(concat(a, b, ...)) along any axis, for f the same on every element
+    of every branch; so maxpool(concat(f(a), f(b), ...)) = f(maxpool(concat(a, b, ...))) for f
+    non-decreasing, whether a window sees one branch or several.
 
 Side conditions
-    * The concatenation joins channels and has the pool as its only user.
+    * The concatenation has the pool as its only user.
     * Every branch ends in the same steps: equal operators, attributes and scalar constants.
     * On each branch those of ``core/checks.py``.
 
@@ -39,11 +40,9 @@ class ExchangeConcatenate:
     needs = frozenset(["concatenate"])
 
     def read(self, graph, pool, scene):
-        """The steps all branches share, as one chain; None without a channel concatenation."""
+        """The steps all branches share, as one chain; None without a concatenation."""
         joined = scene.pool.data_of(pool)
         if op_name(joined) != "concatenate" or not isinstance(joined.args[0], relay.Tuple):
-            return None
-        if int(joined.attrs.axis) % len(scene.pool.shape) != scene.pool.channel_axis:
             return None
         branches = [
             read_chain(graph, pool, field, scene.over(field)) for field in joined.args[0].fields
