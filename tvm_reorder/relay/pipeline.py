@@ -18,7 +18,10 @@ How the instrument gets into every `PassContext`
     `enabled` block is open, ``PassContext.__enter__`` attaches the session's instrument.  Which
     session is a context variable, so threads do not see each other's.  AutoTVM and auto_scheduler
     extract tasks in a helper thread: while a block is open, these two modules' ``Thread`` carries
-    the caller's context variables along.  Both hooks are removed with the last block.
+    the caller's context variables along.  AutoTVM can be asked for the tasks of some operators;
+    who asks for those of convolutions means the fused ones too, so these join what is wanted.  (The
+    other two tuners take no such list, and nothing is fused for them.)  All hooks are removed with
+    the last block.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -34,6 +37,7 @@ from types import SimpleNamespace
 import tvm
 from tvm import relay
 from tvm.auto_scheduler import relay_integration as auto_scheduler_extraction
+from tvm.autotvm.task import TaskExtractEnv
 from tvm.autotvm.task import relay_integration as autotvm_extraction
 from tvm.ir.instrument import PassInstrument
 from tvm.ir.transform import PassContext
@@ -43,6 +47,7 @@ from ..core.report import Report
 from ..core.selection import UnknownSite
 from .floor_division import mend_floor_division
 from .names import PoolName, name_pools
+from .op.conv2d_max_pool2d import NAME as FUSED
 from .passes import ReorderActivations
 
 logger = logging.getLogger("tvm_reorder")
@@ -286,7 +291,20 @@ def _install() -> ExitStack:
     carrying = SimpleNamespace(Thread=_ThreadWithContext)
     _set(undo, autotvm_extraction, "threading", carrying)
     _set(undo, auto_scheduler_extraction, "threading", carrying)
+    reset = TaskExtractEnv.reset
+
+    def reset_and_add(env, wanted_relay_ops=None):
+        reset(env, _add_fused(wanted_relay_ops))
+
+    _set(undo, TaskExtractEnv, "reset", reset_and_add)
     return undo
+
+
+def _add_fused(wanted: Iterable[tvm.ir.Op] | None) -> Iterable[tvm.ir.Op] | None:
+    """The operators whose tasks are wanted, with the one that convolutions are fused into."""
+    if wanted is None or relay.op.get("nn.conv2d") not in wanted:
+        return wanted
+    return (*wanted, relay.op.get(FUSED))
 
 
 def _set(undo: ExitStack, owner, name: str, value) -> None:
