@@ -9,7 +9,7 @@ import tvm_reorder
 from tvm_reorder import Reason, Status
 from tvm_reorder.relay.nan import KEEPS_NAN
 
-from .networks import channels_first, constant, execute, max_pool, module, only_site, run
+from .networks import TARGET, channels_first, constant, execute, max_pool, module, only_site, run
 
 NAN = np.nan
 VALUES = [NAN] * 37 + [np.inf, -np.inf, 0, -0.0, 1, -1, 2, -88, 88]  # vector body and tail
@@ -62,9 +62,9 @@ def build(mod, licence=None, decision="exchange"):
     """Stock without a licence, else rewritten, and the report."""
     with tvm.transform.PassContext(opt_level=3):
         if licence is None:
-            return relay.build(mod, "llvm -mcpu=skylake-avx512"), None
+            return relay.build(mod, TARGET), None
         with tvm_reorder.enabled(licence=licence, decision=decision) as report:
-            return relay.build(mod, "llvm -mcpu=skylake-avx512"), report
+            return relay.build(mod, TARGET), report
 
 
 def same(left, right) -> bool:
