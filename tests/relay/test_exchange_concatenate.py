@@ -137,13 +137,17 @@ def test_along_any_axis(axis):
         (concatenation_also_used, Reason.SHARED),
         (other_slopes, Reason.BRANCHES_DIFFER),
         (one_branch_without, Reason.BRANCHES_DIFFER),
-        (branch_is_an_input, Reason.PRODUCER),
         (lambda: fire(relay.negative, relay.negative), Reason.NO_SAVING),
     ],
 )
 def test_is_refused_for_its_reason(make, reason):
     site = only_site(module(make()))
     assert site.status is Status.REFUSED and site.refusal.reason is reason, site.explanation
+
+
+def test_a_branch_that_is_an_input():
+    mod = module(branch_is_an_input())
+    assert assert_same_results(mod, inputs()).sites[0].status is Status.EXCHANGED
 
 
 def test_prelu_with_equal_slopes():
@@ -169,6 +173,6 @@ def test_branches_with_negative_constants_per_channel_are_read_in_their_own_chan
     divisor = constant(np.reshape([2.0, -1.0, 1.0, 0.5], (1, 4, 1, 1)))
     branches = [relay.nn.relu(x) / divisor, relay.nn.relu(x) / divisor]
     mod = module(max_pool(relay.concatenate(branches, axis=1)))
-    _, report = tvm_reorder.reorder(mod, any_producer=True, decision="exchange")
+    _, report = tvm_reorder.reorder(mod, decision="exchange")
     (site,) = report.sites
     assert site.refusal.reason in (Reason.BRANCHES_DIFFER, Reason.NEGATIVE_SCALE)

@@ -151,7 +151,6 @@ def _say_avoid(culprits: list[str], args) -> str:
     """The command line that leaves the culprits alone."""
     given = [args.model, "--target", args.target, "-O", str(args.opt_level)]
     given += ["--licence", args.licence, "--decision", args.decision, "--certify", args.certify]
-    given += ["--any-producer"] * args.any_producer
     for option in ("records", "input_shapes", "model_format"):
         value = getattr(args, option)
         given += [] if value is None else [f"--{option.replace('_', '-')}", value]

@@ -72,6 +72,7 @@ def _compare(args):
         "equal": all(difference.equal for difference in differences),
         "kernels": {"stock": stock.kernels, "reordered": reordered.kernels},
         "time_ms": times,
+        "rounds": times.describe(),
         "ratio": summarise(times["stock"])[0] / summarise(times["reordered"])[0],
         **_circumstances(target, args),
     }

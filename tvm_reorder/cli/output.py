@@ -42,7 +42,7 @@ def note(text: str) -> None:
 
 def note_idle_pass(report, opt_level: int) -> None:
     """Say why a build was not touched by the pass, if it was not."""
-    if report.errors:
+    if report.failure:
         note(str(report))
     elif not report.has_run:
         note(f"the pass did not run: --opt-level is {opt_level} but must be 1 or more")

@@ -23,7 +23,7 @@ class Link:
     dtype : str
         Dtype of the step's output.
     steps : int
-        Elementwise operators the step is made of.
+        Elementwise operators the step is made of; 0 if it costs nothing.
     shared : Refusal or None
         Set if the step's value is wanted elsewhere too.
     is_split_addition : bool
@@ -64,13 +64,13 @@ class Chain:
         Entry k is the dtype of the value that f_1 o ... o f_k takes; entry 0 is the pool's own.
     input_range : tuple of int or None
         Interval of the value below the last link, if that is an integer.
+    range_lift : str
+        What the user can do about a wide `input_range`, as in ``Refusal.lift``.
     undefined : Refusal or None
         Set if that value may have overflowed on the way, or what TVM computes is undefined.
     stop : Refusal or None
-        Why the chain could not be followed further; None if it reaches a producer.  Set if there
-        are no links.
-    producer : Refusal or None
-        Set if no convolution or dense layer computes the chain's input.
+        Why the chain could not be followed further; None at its natural end, an input or an
+        operator that is no step.  Set if there are no links.
     meets_addition : bool
         True if the link next to the pool is a product and the pool's value goes into a sum.
     filters : int
@@ -80,6 +80,8 @@ class Chain:
         What an explicit padding between the chain and the pool writes; see ``padding.py``.
     zeros : Refusal or None
         Set if the sign of a zero that the pool yields makes a difference to what follows.
+    obstacle : Refusal or None
+        Set if the build keeps every site as it is.
     totals : tuple of MonotoneMap
         Entry k is f_1 o ... o f_(k+1), where certificates say more of it than its parts do; by
         its parts if not given.
@@ -90,13 +92,14 @@ class Chain:
     links: tuple[Link, ...]
     base_dtypes: tuple[str, ...]
     input_range: tuple[int, int] | None = None
+    range_lift: str = ""
     undefined: Refusal | None = None
     stop: Refusal | None = None
-    producer: Refusal | None = None
     meets_addition: bool = False
     filters: int = 0
     pad_value: float | None = None
     zeros: Refusal | None = None
+    obstacle: Refusal | None = None
     totals: tuple[MonotoneMap, ...] = ()
 
     def find_padding(self, moved: int) -> float | None:
@@ -114,4 +117,4 @@ def follow_chain(chain: Chain) -> tuple[list[Interval], Refusal | None]:
     if chain.undefined or wrapping is None:
         return intervals, chain.undefined
     link = chain.links[wrapping]
-    return intervals, overflow(link.map.name, link.dtype)
+    return intervals, overflow(link.map.name, link.dtype, chain.range_lift)

@@ -96,7 +96,8 @@ def find_infinity_objection(
         Reason.NEGATIVE_INFINITY,
         f"the result of {chain.links[index].map.name} for a window of nothing but {infinity}",
         actual,
-        "the same (licence strict)",
+        "the same",
+        "the licence strict asks for it",
     )
 
 

@@ -115,6 +115,10 @@ class MonotoneMap:
         return all(direction.is_non_decreasing for direction in self.directions)
 
 
+# Shown nowhere: it has no name.
+IDENTITY = MonotoneMap("", (Direction.RISING,), 0, lambda values: values)
+
+
 def compose(outer: MonotoneMap, inner: MonotoneMap) -> MonotoneMap:
     """The map ``outer(inner(x))``, channel by channel.
 

@@ -28,13 +28,12 @@ from ..certify.certifier import at_level, certify, make_key
 from ..certify.expressions import ScalarFunction, make_function, make_variable
 from ..certify.store import find_certificate, save_certificate
 from ..certify.targets import current_target, name_target_class, versions
-from ..core.certificates import Certificate, CertificateError, CertificateKey
+from ..core.certificates import SWEPT, Certificate, CertificateError, CertificateKey
 from ..core.measured import FAST_MATH
 from ..core.monotone import Direction, MonotoneMap
 from .facts import read_dtype
 
 logger = logging.getLogger("tvm_reorder")
-_SWEPT = ("float32", "float16")
 _refused: set[CertificateKey] = set()  # what could not be certified here; said once
 
 
@@ -68,7 +67,7 @@ class CertificateSource:
         direction : Direction
             How it moves on paper.
         """
-        if self.mode == "off" or dtype not in _SWEPT:
+        if self.mode == "off" or dtype not in SWEPT:
             return None
         target = name_target_class(dtype=dtype)
         key = CertificateKey(f"{operator}(x)", dtype, target, *versions())
@@ -145,7 +144,7 @@ def _read_worst(found: Certificate, direction: Direction) -> int | None:
 def read_function(root: relay.Expr, source: relay.Expr) -> ScalarFunction | None:
     """The scalar function from `source` to `root`, if it is one and a sweep decides it."""
     dtype = read_dtype(source)
-    if dtype not in _SWEPT or read_dtype(root) not in _SWEPT:
+    if dtype not in SWEPT or read_dtype(root) not in SWEPT:
         return None
     variable = make_variable(dtype)
     function = make_function(_Cut(source, variable).visit(root), variable)

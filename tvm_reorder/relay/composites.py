@@ -13,8 +13,8 @@ from tvm.ir import Op
 
 from ..core.chain import Link
 from ..core.monotone import Direction, MonotoneMap, compose, guess_direction, join_directions
-from ..core.refusal import Refusal, varies
-from .facts import read_dtype
+from ..core.refusal import Reason, Refusal, varies
+from .facts import is_constant, read_dtype
 from .nan import do_keep_nan
 from .operators import read_operator
 from .patterns import composite_patterns
@@ -28,6 +28,7 @@ from .steps import (
     find_sharing,
     has_windows_of,
     is_split_addition,
+    read_rebuilding,
 )
 
 _LARGEST_COMPOSITE = 16
@@ -43,8 +44,8 @@ def read_composite(
     """
     region, source = _find_region(graph, root, scene)
     if source is None:
-        return varies(f"the other operand of {op_name(root)}")
-    described, replace, inside = _describe_region(region, root, source, scene)
+        return _refuse_region(root, region)
+    described, inside, ways = _describe_region(region, root, source, scene)
     if isinstance(described, Refusal):
         return described
     for call in region[1:]:
@@ -58,7 +59,7 @@ def read_composite(
     link = Link(
         described, read_dtype(root), len(region), shared, is_split, together, keeps_nan, inside
     )
-    return Step(link, root, source, _path(root, source, region), frozenset(region), replace)
+    return Step(link, root, source, _path(root, source, region), frozenset(region), *ways)
 
 
 def _find_region(graph, root, scene) -> tuple[list[relay.Call], relay.Expr | None]:
@@ -84,6 +85,19 @@ def _find_region(graph, root, scene) -> tuple[list[relay.Call], relay.Expr | Non
     return region, None
 
 
+def _refuse_region(root: relay.Call, region: list[relay.Call]) -> Refusal:
+    """Why the operands of `root` are not read as functions of one value."""
+    name = op_name(root)
+    if len(region) < _LARGEST_COMPOSITE:
+        return varies(f"the other operand of {name} ({op_name(root.args[1])})")
+    return Refusal(
+        Reason.UNKNOWN_OPERATOR,
+        f"the composite that ends in {name}",
+        f"of more than {_LARGEST_COMPOSITE} operators",
+        "shorter",
+    )
+
+
 def _is_elementwise(op: Op) -> bool:
     pattern = op.get_attr("TOpPattern")
     return pattern is not None and int(pattern) in (_ELEMENTWISE, _BROADCAST)
@@ -91,21 +105,17 @@ def _is_elementwise(op: Op) -> bool:
 
 def find_branches(call: relay.Call, scene: Scene) -> list[relay.Expr]:
     """The arguments that vary along the window; constants never count."""
-    return [
-        argument
-        for argument in call.args
-        if not isinstance(argument, relay.Constant) and is_full_size(argument, scene.pool)
-    ]
+    return [a for a in call.args if not is_constant(a) and is_full_size(a, scene.pool)]
 
 
 def _describe_region(region, root, source, scene):
-    """Map of a region and the operands to replace: by its parts, its name, or a guess.
+    """Map of a region, the values inside it, and how it is rebuilt: by its parts, or a guess.
 
     A guess has to be certified; the named composites are guessed too, because a pattern takes any
     constant and not every constant makes a valley.
     """
     maps = {source: MonotoneMap("x", (Direction.RISING,), 0, lambda x: x)}
-    replace = {}
+    replace, rebuilds = {}, {}
     for call in reversed(region):
         branches = find_branches(call, scene)
         if len(branches) == 2:
@@ -113,9 +123,11 @@ def _describe_region(region, root, source, scene):
             continue
         reading = read_operator(call, scene)
         if isinstance(reading, Refusal):
-            return reading, replace, ()
+            return reading, (), ()
         maps[call] = compose(reading.map, maps[call.args[reading.data]])
-        replace.update({call.args[p]: new for p, new in reading.replace.items()})
+        replaced, rebuilt = read_rebuilding(call, reading)
+        replace.update(replaced)
+        rebuilds.update(rebuilt)
     described = maps[root]
     name = _name_region(region, root)
     directions, worst = described.directions, described.worst_ulp
@@ -123,7 +135,7 @@ def _describe_region(region, root, source, scene):
         directions, worst = (guess_direction(described.evaluate),), None
     described = MonotoneMap(name, directions, worst, described.evaluate)
     inside = tuple((maps[call], read_dtype(call)) for call in region[1:])
-    return scene.certified.describe(described, root, source), replace, inside
+    return scene.certified.describe(described, root, source), inside, (replace, rebuilds)
 
 
 def _name_region(region, root) -> str:

@@ -75,7 +75,8 @@ def _find_fusion_limit(context) -> Refusal | None:
         Reason.CONTRACTION,
         "relay.FuseOps.max_depth",
         str(depth),
-        f"1, or {_MOST_FUSED} or more (which products and sums are contracted depends on it)",
+        f"1, or {_MOST_FUSED} or more",
+        "which products and sums are contracted depends on this setting of the PassContext",
     )
 
 
@@ -88,7 +89,8 @@ def _find_fast_math_flag(config: ReorderConfig) -> Refusal | None:
         Reason.UNPROVEN,
         "the target's arithmetic",
         f"that of -{flags[0]}",
-        "without fast-math flags (the licence ulp:any takes it as it is)",
+        "without fast-math flags",
+        "the licence ulp:any takes it as it is",
     )
 
 

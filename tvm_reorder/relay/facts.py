@@ -48,6 +48,11 @@ class PoolFacts:
         True if it pads with values of its own instead, which are data to the pool.
     pad_value : float or None
         That value; None for an edge or a reflection, with which every step commutes.
+    moves : tuple of relay.Call
+        What stands between the pool and the value whose steps are being read, from the pool
+        upwards, and only moves values; see ``moves.py``.
+    below : PoolFacts or None
+        The facts behind these moves, if there are any.
     """
 
     window: PoolWindow | Refusal
@@ -58,6 +63,8 @@ class PoolFacts:
     pad: relay.Call | None = None
     fills: bool = False
     pad_value: float | None = None
+    moves: tuple[relay.Call, ...] = ()
+    below: PoolFacts | None = None
 
     def data_of(self, pool: relay.Call) -> relay.Expr:
         """What the pool, or its explicit padding, reads; also for a rewritten pool."""
@@ -73,6 +80,14 @@ class PoolFacts:
     def planes(self) -> int:
         """Batch times channels; dynamic extents count once."""
         return prod(self.plane_shape)
+
+    @property
+    def pooled_shape(self) -> tuple[int, ...]:
+        """Shape of what the pool yields, its window axes kept."""
+        shape = list(self.plane_shape)
+        for axis, extent in zip(self.window_axes, self.window.outputs):
+            shape[axis] = extent
+        return tuple(shape)
 
 
 def read_pool(pool: relay.Call, graph: FunctionGraph, as_lowest: bool = False) -> PoolFacts:
@@ -151,6 +166,13 @@ def read_constant(expr: relay.Expr) -> np.ndarray | None:
         return None
     folded = relay.transform.FoldConstantExpr(expr, IRModule())
     return folded.data.numpy() if isinstance(folded, relay.Constant) else None
+
+
+def is_constant(expr: relay.Expr) -> bool:
+    """True for a constant, also one that is still to be given another shape."""
+    while op_name(expr) in _RESHAPES:
+        expr = expr.args[0]
+    return isinstance(expr, relay.Constant)
 
 
 def read_convolution(call: relay.Expr) -> Convolution | None:

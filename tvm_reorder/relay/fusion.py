@@ -127,7 +127,7 @@ def find_obstacle(
             None not in shapes, Reason.FUSION, "the convolution's shape", "dynamic", "static"
         )
         or require(
-            graph.users(base) == uses and not graph.is_output(base),
+            graph.is_private(base, uses),
             Reason.FUSION,
             "the convolution's value",
             "used elsewhere too",

@@ -21,12 +21,14 @@ _SCALES = frozenset(["multiply", "divide"])
 
 def needs_guard(graph: FunctionGraph, pool: relay.Call, steps: Sequence[Step]) -> bool:
     """True if moved steps, from the pool upwards, could be folded into what uses the pool."""
-    if graph.users(pool) == int(graph.is_output(pool)):
-        return False  # it is the result
+    further = sum(other.args[0].same_as(pool) for other in graph.max_pools)
+    if graph.users(pool) == further + graph.is_output(pool):
+        return False  # it is the result, or max pools alone read it
     operators = {op_name(call) for step in steps for call in step.region}
     return not operators.isdisjoint(_SCALES) or op_name(steps[0].root) in ADDITIONS
 
 
 def guard(value: relay.Expr) -> relay.Expr:
     """The value, which no pass folds anything into."""
-    return relay.annotation.stop_fusion(value)
+    is_guarded = op_name(value) == "annotation.stop_fusion"
+    return value if is_guarded else relay.annotation.stop_fusion(value)

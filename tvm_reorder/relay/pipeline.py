@@ -95,7 +95,7 @@ class Session(PassInstrument):
             raise  # the user's mistake: nothing is built then
         except Exception as error:  # whatever is wrong here, the user's build must go on
             logger.warning("the module is compiled as it is: the pass failed", exc_info=True)
-            self.report.errors.append(error)
+            self.report.fail(error)
             return
         finally:
             self._thread.is_busy, self._thread.names = False, ()

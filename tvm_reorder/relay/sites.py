@@ -80,6 +80,10 @@ class FunctionGraph:
         """True if the value leaves the function, alone or in a tuple."""
         return expr in self._outputs
 
+    def is_private(self, expr: relay.Expr, uses: int) -> bool:
+        """True if nobody needs the value but for `uses` uses of it."""
+        return self.users(expr) == uses and not self.is_output(expr)
+
     def _visit(self, expr: relay.Expr) -> None:
         self._index[expr] = len(self._index)
         if isinstance(expr, relay.Call):

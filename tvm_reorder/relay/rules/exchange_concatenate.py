@@ -69,8 +69,7 @@ class ExchangeConcatenate:
             base_dtypes=first.base_dtypes[: common + 1],
             input_range=_join([intervals[common] for intervals, _ in followed]),
             undefined=next((undefined for _, undefined in followed if undefined), None),
-            stop=differing,
-            producer=next((chain.producer for chain, _ in branches if chain.producer), None),
+            stop=differing or _find_stop(branches),
             filters=0,
         )
         return Match(chain, steps[:common], scene.pool)
@@ -90,6 +89,14 @@ class ExchangeConcatenate:
         return exchange_at_ends(plan, match, pool, roots[0], data, self.name)
 
 
+def _find_stop(branches) -> Refusal | None:
+    """Why no branch goes on, where all have the same steps."""
+    chain, steps = branches[0]
+    if steps or chain.stop.reason is not Reason.NO_ACTIVATION:
+        return chain.stop
+    return replace(chain.stop, subject="what the concatenation joins")
+
+
 def _join(intervals):
     return min(low for low, _ in intervals), max(high for _, high in intervals)
 
@@ -100,7 +107,8 @@ def _common_steps(branches) -> tuple[int, Refusal | None]:
     for k in range(shortest):
         if not all(_is_same(branches[0][k], steps[k]) for steps in branches[1:]):
             return k, _differ(branches, k)
-    return shortest, None if shortest else _differ(branches, 0)
+    has_more = any(len(steps) > shortest for steps in branches)
+    return shortest, _differ(branches, shortest) if has_more else None
 
 
 def _is_same(left, right) -> bool:
