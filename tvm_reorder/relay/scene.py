@@ -11,7 +11,6 @@ from tvm.ir import Span
 from ..core.monotone import MonotoneMap
 from .certified import NO_CERTIFICATES, CertificateSource
 from .facts import PoolFacts, is_constant, read_shape
-from .moves import as_moved
 from .pairs import PairReader
 
 Build = Callable[[relay.Expr, Span], relay.Expr]  # a call made anew, from the data and a span
@@ -47,12 +46,13 @@ class Scene:
     def over(self, value: relay.Expr) -> Scene:
         """The scene of a branch joined to what the pool reads: it has extents of its own.
 
-        Above a move the pool's axes are not its axes, and how its values get there is not followed.
+        Above moves it may have other axes than the pool, all of which count as the window's then.
         """
         shape = read_shape(value.checked_type)
+        pool = replace(self.pool, shape=shape)
         if len(shape) != len(self.pool.shape):
-            return replace(self, pool=as_moved(self.pool, (relay.Tuple([value]),), value))
-        return replace(self, pool=replace(self.pool, shape=shape))
+            pool = replace(pool, window_axes=tuple(range(len(shape))), channel_axis=-1)
+        return replace(self, pool=pool)
 
 
 @dataclass(frozen=True)
