@@ -98,8 +98,14 @@ class FunctionRewriting:
                 self._log(found.errors)
                 broken.update(found.errors)
                 continue
-            others = [_describe_average(pool, graph) for pool in graph.average_pools]
-            return changed, sites + others, list(broken.values())
+            for number, pool in enumerate(graph.average_pools, len(sites)):
+                try:
+                    sites.append(_describe_average(pool, graph))
+                except Exception as error:
+                    self._log({number: error})
+                    broken[number] = error
+                    sites.append(replace(_describe_broken(pool, error), is_max_pool=False))
+            return changed, sites, list(broken.values())
 
     def _log(self, errors: Mapping[int, Exception]) -> None:
         for number, error in errors.items():
@@ -134,10 +140,7 @@ class _Attempt:
         self._numbers = [None if n in broken else n for n in range(len(graph.max_pools))]
         self._sites: list[Site | None] = [None] * len(self._numbers)
         for number, error in broken.items():
-            refused = Site(
-                self._operators[number], Status.REFUSED, "", refusal=internal_error(error)
-            )
-            self._sites[number] = refused
+            self._sites[number] = _describe_broken(graph.max_pools[number], error)
 
     def run(self) -> tuple[tvm.IRModule, list[Site]]:
         """The module and the function's max pools.
@@ -300,6 +303,10 @@ def _make_for(
 
 def _is_fused(site: Site) -> bool:
     return site.decision is not None and site.decision.action is Action.FUSE
+
+
+def _describe_broken(pool: relay.Call, error: Exception) -> Site:
+    return Site(op_name(pool), Status.REFUSED, "", refusal=internal_error(error))
 
 
 def _describe_average(pool: relay.Call, graph: FunctionGraph) -> Site:
