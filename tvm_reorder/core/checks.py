@@ -122,7 +122,7 @@ def _make_plan(chain: Chain, exchange: _Exchange) -> Plan:
     steps = sum(link.steps for link in moved)
     return Plan(
         moved=exchange.moved,
-        chain=tuple(link.map.name for link in reversed(moved) if link.map.name),
+        chain=tuple(link.map.name for link in reversed(moved) if link.steps),
         evaluations=count_evaluations(
             chain.window, chain.planes, steps, exchange.clamps, ends, folds
         ),

@@ -17,12 +17,13 @@ from ..core.refusal import Refusal, varies
 from .facts import is_constant, read_dtype
 from .nan import do_keep_nan
 from .operators import read_operator
-from .patterns import composite_patterns
+from .patterns import FENCE, composite_patterns
 from .quantised import find_inseparable
 from .scene import Scene, is_full_size
 from .sites import FunctionGraph, op_name
 from .steps import (
     Step,
+    count_steps,
     count_uses,
     find_shared_scalar,
     find_sharing,
@@ -57,7 +58,14 @@ def read_composite(
     keeps_nan = do_keep_nan(region, scene)
     together = find_inseparable(source)
     link = Link(
-        described, read_dtype(root), len(region), shared, is_split, together, keeps_nan, inside
+        described,
+        read_dtype(root),
+        count_steps(region),
+        shared,
+        is_split,
+        together,
+        keeps_nan,
+        inside,
     )
     return Step(link, root, source, _path(root, source, region), frozenset(region), *ways)
 
@@ -87,7 +95,8 @@ def _find_region(graph, root, scene) -> tuple[list[relay.Call], relay.Expr | Non
 
 def _is_elementwise(op: Op) -> bool:
     pattern = op.get_attr("TOpPattern")
-    return pattern is not None and int(pattern) in (_ELEMENTWISE, _BROADCAST)
+    is_known = pattern is not None and int(pattern) in (_ELEMENTWISE, _BROADCAST)
+    return is_known or op.name == FENCE
 
 
 def find_branches(call: relay.Call, scene: Scene) -> list[relay.Expr]:
@@ -129,7 +138,8 @@ def _name_region(region, root) -> str:
     for name, pattern in composite_patterns():
         if pattern.match(root):
             return name
-    return "composite of " + ", ".join(op_name(call) for call in reversed(region))
+    names = (op_name(call) for call in reversed(region))
+    return "composite of " + ", ".join(name for name in names if name != FENCE)
 
 
 _JOINS = {

@@ -38,6 +38,7 @@ from .context import Surroundings, read_surroundings
 from .decisions import SiteDecider, make_decider
 from .facts import read_pool
 from .fusion import fuse
+from .lets import bind_fences, open_graph
 from .names import PoolName
 from .rewriter import Judge, Verdict, apply
 from .rules import Rule
@@ -86,7 +87,7 @@ class FunctionRewriting:
         self, mod: tvm.IRModule, variable: relay.GlobalVar
     ) -> tuple[tvm.IRModule, list[Site], list[Exception]]:
         """The module with the function rewritten, its pools, and what went wrong at them."""
-        graph = FunctionGraph(mod[variable])
+        graph = open_graph(mod[variable])
         around = read_surroundings(mod, variable, self.context, self.config)
         decider = make_decider(self.config, self.context, around.target)
         broken: dict[int, Exception] = {}
@@ -136,6 +137,7 @@ class _Attempt:
     ):
         self._task, self._around, self._decider = task, around, decider
         self._mod, self._variable, self._graph = mod, variable, graph
+        self._has_lets, self._is_changed = not graph.function.same_as(mod[variable]), False
         self._operators = [op_name(pool) for pool in graph.max_pools]
         self._numbers = [None if n in broken else n for n in range(len(graph.max_pools))]
         self._sites: list[Site | None] = [None] * len(self._numbers)
@@ -155,6 +157,8 @@ class _Attempt:
         if self._around.obstacle is None:
             self._for_each_site(self._decide_bare)
         self._fuse()
+        if self._has_lets and self._is_changed:
+            self._mod = self._replace(bind_fences(self._mod[self._variable]))
         return self._mod, self._sites
 
     def _run_rule(self, rule: Rule) -> bool:
@@ -173,6 +177,7 @@ class _Attempt:
                 function, order = apply(graph, rule, numbers, some, guards)
                 return self._replace(function), order
 
+            self._is_changed = True
             self._mod, self._numbers = _make_for(written, make)
             self._graph = FunctionGraph(self._mod[self._variable])
         for number, verdict in verdicts.items():
@@ -211,8 +216,9 @@ class _Attempt:
             return None
         site = Site(self._operators[number], Status.REFUSED, verdict.window)
         if isinstance(outcome, Refusal):
-            names = [link.map.name for link in reversed(verdict.match.chain.links)]
-            return replace(site, chain=tuple(filter(None, names)), refusal=outcome)
+            links = reversed(verdict.match.chain.links)
+            names = tuple(link.map.name for link in links if link.steps)
+            return replace(site, chain=names, refusal=outcome)
         return replace(
             site,
             status=_STATUS[verdict.decision.action][self._task.config.write],
@@ -251,6 +257,7 @@ class _Attempt:
             if number is not None and _is_fused(self._sites[number])
         }
         if chosen:
+            self._is_changed = True
             self._mod = _make_for(
                 chosen, lambda some: self._replace(fuse(self._graph, list(some.values())))
             )

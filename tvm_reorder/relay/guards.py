@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from tvm import relay
 
 from ..core.contraction import ADDITIONS
+from .patterns import FENCE
 from .sites import FunctionGraph, op_name
 from .steps import Step
 
@@ -30,5 +31,5 @@ def needs_guard(graph: FunctionGraph, pool: relay.Call, steps: Sequence[Step]) -
 
 def guard(value: relay.Expr) -> relay.Expr:
     """The value, which no pass folds anything into."""
-    is_guarded = op_name(value) == "annotation.stop_fusion"
+    is_guarded = op_name(value) == FENCE
     return value if is_guarded else relay.annotation.stop_fusion(value)
