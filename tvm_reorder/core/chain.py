@@ -24,7 +24,7 @@ class Link:
     dtype : str
         Dtype of the step's output.
     steps : int
-        Elementwise operators the step is made of; 0 if it costs nothing.
+        Elementwise operators the step is made of; 0 if no code comes of it, and nobody is told.
     shared : Refusal or None
         Set if the step's value is wanted elsewhere too.
     inseparable : Refusal or None

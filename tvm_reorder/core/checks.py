@@ -163,7 +163,7 @@ def _make_plan(chain: Chain, trials: list[_Trial], trial: _Trial) -> Plan:
     return Plan(
         moved=trial.moved,
         chain=tuple(
-            link.map.name for link in reversed(chain.links[: trial.moved]) if link.map.name
+            link.map.name for link in reversed(chain.links[: trial.moved]) if link.steps
         ),
         evaluations=trial.evaluations,
         clamps=trial.clamps,

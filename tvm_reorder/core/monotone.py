@@ -116,8 +116,7 @@ class MonotoneMap:
         return all(direction.is_non_decreasing for direction in self.directions)
 
 
-# Shown nowhere: it has no name.
-IDENTITY = MonotoneMap("", (Direction.RISING,), 0, lambda values: values)
+IDENTITY = MonotoneMap("identity", (Direction.RISING,), 0, lambda values: values)
 
 
 def compose(outer: MonotoneMap, inner: MonotoneMap) -> MonotoneMap:

@@ -9,8 +9,9 @@ Side conditions
     * float16 is computed in float32 and rounded, which is monotone, so a library function (one
       operator) that never strays on float32 never does on float16; a composite may, for it is
       rounded in between.
-    * Certificates are of one kernel.  Where each operator is a kernel of its own, products and sums
-      are not contracted, so those of functions that have both do not count.
+    * Certificates are of one kernel.  Where each operator is a kernel of its own, or something ends
+      one inside the function, products and sums are not contracted, so those of functions that have
+      both do not count.
     * TVM writes FastMath's polynomials into the kernel, and LLVM contracts them differently
       in another kernel: fast_exp(88) differed by 23 ulp behind a prelu.  No sweep makes them exact.
     * bfloat16 kernels round where they end, so no sweep of one function decides there.
@@ -32,6 +33,8 @@ from ..core.certificates import SWEPT, Certificate, CertificateError, Certificat
 from ..core.measured import FAST_MATH
 from ..core.monotone import Direction, MonotoneMap
 from .facts import read_dtype
+from .patterns import FENCE
+from .sites import op_name
 
 logger = logging.getLogger("tvm_reorder")
 _refused: set[CertificateKey] = set()  # what could not be certified here; said once
@@ -147,16 +150,26 @@ def read_function(root: relay.Expr, source: relay.Expr) -> ScalarFunction | None
     if dtype not in SWEPT or read_dtype(root) not in SWEPT:
         return None
     variable = make_variable(dtype)
-    function = make_function(_Cut(source, variable).visit(root), variable)
-    return None if function is None or "bfloat16" in function.text else function
+    cut = _Cut(source, variable)
+    function = make_function(cut.visit(root), variable)
+    if function is None or "bfloat16" in function.text:
+        return None
+    return None if cut.has_fences and function.may_contract else function
 
 
 class _Cut(relay.ExprMutator):
-    """Puts a variable in a value's place."""
+    """Puts a variable in a value's place, and takes away what only keeps kernels apart."""
 
     def __init__(self, source: relay.Expr, variable: relay.Var):
         super().__init__()
         self._source, self._variable = source, variable
+        self.has_fences = False
 
     def visit(self, expr):
         return self._variable if expr.same_as(self._source) else super().visit(expr)
+
+    def visit_call(self, call):
+        if op_name(call) != FENCE:
+            return super().visit_call(call)
+        self.has_fences = True
+        return self.visit(call.args[0])

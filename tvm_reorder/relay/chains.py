@@ -34,6 +34,7 @@ from .sites import FunctionGraph, op_name
 from .steps import (
     Rebuild,
     Step,
+    count_steps,
     count_uses,
     find_moves,
     find_shared_scalar,
@@ -44,7 +45,6 @@ from .steps import (
 from .two_arguments import TWO_ARGUMENTS
 
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
-_FREE = frozenset(["annotation.stop_fusion"])  # no code comes of it
 
 
 def read_steps(
@@ -86,7 +86,8 @@ def read_chain(
     if not any(step.link.steps for step in steps):
         steps = []
     if not steps and stop is None:
-        stop = Refusal(Reason.NO_ACTIVATION, "what the pool reads", op_name(base), "an activation")
+        actual = _describe_base(graph, base)
+        stop = Refusal(Reason.NO_ACTIVATION, "what the pool reads", actual, "an activation")
     dtypes = (scene.pool.dtype, *(read_dtype(step.source) or "" for step in steps))
     bound = read_integer_bound(base) if is_integer(dtypes[-1]) else None
     chain = Chain(
@@ -118,6 +119,13 @@ def _doubt_producer(graph, pool, top, base, steps, scene) -> Refusal | None:
     is_joined = is_apart and not top.same_as(scene.pool.data_of(pool))
     are_moved = any(step.moves for step in steps)
     return scene.pairs.kernels.doubt_producer(base, is_joined, are_moved)
+
+
+def _describe_base(graph: FunctionGraph, base: relay.Expr) -> str:
+    if not isinstance(base, relay.Var):
+        return op_name(base)
+    is_input = any(base.same_as(param) for param in graph.function.params)
+    return "an input" if is_input else "bound by let in a function with effects or control flow"
 
 
 def _describe_prefixes(steps: list[Step], scene: Scene) -> Iterator[MonotoneMap]:
@@ -238,8 +246,7 @@ def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
     shared = shared or find_shared_scalar(graph, [root])
     described = scene.certified.describe(reading.map, root, source)
     keeps_nan, together = do_keep_nan([root], scene), find_inseparable(source)
-    count = 0 if op_name(root) in _FREE else 1
-    link = Link(described, read_dtype(root), count, shared, together, keeps_nan)
+    link = Link(described, read_dtype(root), count_steps([root]), shared, together, keeps_nan)
     ways = read_rebuilding(root, reading)
     return Step(link, root, source, (reading.data,), frozenset([root]), *ways)
 

@@ -17,12 +17,13 @@ from ..core.refusal import Reason, Refusal, varies
 from .facts import is_constant, read_dtype
 from .nan import do_keep_nan
 from .operators import read_operator
-from .patterns import composite_patterns
+from .patterns import FENCE, composite_patterns
 from .quantised import find_inseparable
 from .scene import Scene, is_full_size
 from .sites import FunctionGraph, op_name
 from .steps import (
     Step,
+    count_steps,
     count_uses,
     find_shared_scalar,
     find_sharing,
@@ -55,8 +56,8 @@ def read_composite(
     keeps_nan = do_keep_nan(region, scene)
     together = find_inseparable(source)
     inside = tuple((maps[call], read_dtype(call)) for call in region[1:])
-    link = Link(described, read_dtype(root), len(region), shared, together, keeps_nan, inside)
-    path = _path(root, source, region)
+    count, path = count_steps(region), _path(root, source, region)
+    link = Link(described, read_dtype(root), count, shared, together, keeps_nan, inside)
     return Step(link, root, source, path, frozenset(region), *ways, maps=maps)
 
 
@@ -98,7 +99,8 @@ def _refuse_region(root: relay.Call, region: list[relay.Call]) -> Refusal:
 
 def _is_elementwise(op: Op) -> bool:
     pattern = op.get_attr("TOpPattern")
-    return pattern is not None and int(pattern) in (_ELEMENTWISE, _BROADCAST)
+    is_known = pattern is not None and int(pattern) in (_ELEMENTWISE, _BROADCAST)
+    return is_known or op.name == FENCE
 
 
 def find_branches(call: relay.Call, scene: Scene) -> list[relay.Expr]:
@@ -139,7 +141,8 @@ def _name_region(region, root) -> str:
     for name, pattern in composite_patterns():
         if pattern.match(root):
             return name
-    return "composite of " + ", ".join(op_name(call) for call in reversed(region))
+    names = (op_name(call) for call in reversed(region))
+    return "composite of " + ", ".join(name for name in names if name != FENCE)
 
 
 _JOINS = {

@@ -18,6 +18,7 @@ from ..core.report import Report
 from ..core.workload import SiteWorkload
 from .chains import read_steps
 from .facts import read_constant, read_pool, read_shape
+from .lets import open_graph
 from .names import is_relay_graph
 from .placement import find_kernel
 from .scene import Scene
@@ -100,7 +101,7 @@ def _find_pools(mod: tvm.IRModule) -> Iterator[tuple[FunctionGraph, relay.Call]]
     for function in mod.functions.values():
         if not is_relay_graph(function):
             continue
-        graph = FunctionGraph(function)
+        graph = open_graph(function)
         for pool in graph.max_pools:
             yield graph, pool
 

@@ -38,6 +38,7 @@ from .context import Surroundings, read_surroundings
 from .decisions import SiteDecider, make_decider
 from .facts import read_pool
 from .fusion import fuse
+from .lets import bind_fences, open_graph
 from .names import PoolName
 from .rewriter import Judge, Verdict, apply
 from .rules import Rule
@@ -86,7 +87,7 @@ class FunctionRewriting:
         self, mod: tvm.IRModule, variable: relay.GlobalVar
     ) -> tuple[tvm.IRModule, list[Site], list[Exception]]:
         """The module with the function rewritten, its pools, and what went wrong at them."""
-        graph = FunctionGraph(mod[variable])
+        graph = open_graph(mod[variable])
         around = read_surroundings(mod, variable, self.context, self.config, self.in_build)
         decider = make_decider(self.config, self.context, around.target)
         broken: dict[int, Exception] = {}
@@ -98,8 +99,14 @@ class FunctionRewriting:
                 self._log(found.errors)
                 broken.update(found.errors)
                 continue
-            others = [_describe_average(pool, graph) for pool in graph.average_pools]
-            return changed, sites + others, list(broken.values())
+            for number, pool in enumerate(graph.average_pools, len(sites)):
+                try:
+                    sites.append(_describe_average(pool, graph))
+                except Exception as error:
+                    self._log({number: error})
+                    broken[number] = error
+                    sites.append(replace(_describe_broken(pool, error), is_max_pool=False))
+            return changed, sites, list(broken.values())
 
     def _log(self, errors: Mapping[int, Exception]) -> None:
         for number, error in errors.items():
@@ -130,14 +137,12 @@ class _Attempt:
     ):
         self._task, self._around, self._decider = task, around, decider
         self._mod, self._variable, self._graph = mod, variable, graph
+        self._has_lets, self._is_changed = not graph.function.same_as(mod[variable]), False
         self._operators = [op_name(pool) for pool in graph.max_pools]
         self._numbers = [None if n in broken else n for n in range(len(graph.max_pools))]
         self._sites: list[Site | None] = [None] * len(self._numbers)
         for number, error in broken.items():
-            refused = Site(
-                self._operators[number], Status.REFUSED, "", refusal=internal_error(error)
-            )
-            self._sites[number] = refused
+            self._sites[number] = _describe_broken(graph.max_pools[number], error)
 
     def run(self) -> tuple[tvm.IRModule, list[Site]]:
         """The module and the function's max pools.
@@ -152,6 +157,8 @@ class _Attempt:
         if self._around.obstacle is None:
             self._for_each_site(self._decide_bare)
         self._fuse()
+        if self._has_lets and self._is_changed:
+            self._mod = self._replace(bind_fences(self._mod[self._variable]))
         return self._mod, self._sites
 
     def _run_rule(self, rule: Rule) -> bool:
@@ -171,6 +178,7 @@ class _Attempt:
                 function, order = apply(graph, rule, numbers, some, kernels, in_build)
                 return self._replace(function), order
 
+            self._is_changed = True
             self._mod, self._numbers = _make_for(written, make)
             self._graph = FunctionGraph(self._mod[self._variable])
         for number, verdict in verdicts.items():
@@ -209,8 +217,9 @@ class _Attempt:
             return None
         site = Site(self._operators[number], Status.REFUSED, verdict.window)
         if isinstance(outcome, Refusal):
-            names = [link.map.name for link in reversed(verdict.match.chain.links)]
-            return replace(site, chain=tuple(filter(None, names)), refusal=outcome)
+            links = reversed(verdict.match.chain.links)
+            names = tuple(link.map.name for link in links if link.steps)
+            return replace(site, chain=names, refusal=outcome)
         return replace(
             site,
             status=_STATUS[verdict.decision.action][self._task.config.write],
@@ -249,6 +258,7 @@ class _Attempt:
             if number is not None and _is_fused(self._sites[number])
         }
         if chosen:
+            self._is_changed = True
             self._mod = _make_for(
                 chosen, lambda some: self._replace(fuse(self._graph, list(some.values())))
             )
@@ -301,6 +311,10 @@ def _make_for(
 
 def _is_fused(site: Site) -> bool:
     return site.decision is not None and site.decision.action is Action.FUSE
+
+
+def _describe_broken(pool: relay.Call, error: Exception) -> Site:
+    return Site(op_name(pool), Status.REFUSED, "", refusal=internal_error(error))
 
 
 def _describe_average(pool: relay.Call, graph: FunctionGraph) -> Site:

@@ -48,12 +48,13 @@ from collections.abc import Sequence
 from tvm import relay
 
 from ..core.contraction import ADDITIONS
+from .patterns import FENCE
 from .sites import FunctionGraph, op_name
 from .steps import Step
 
 _NARROWING = frozenset(["cast", "clip"])  # SimplifyExprPostAlterOp drops casts behind these
 _SCALES = frozenset(["multiply", "divide"])  # FoldScaleAxis finds them behind other steps too
-_GUARDS = frozenset(["copy", "annotation.stop_fusion"])
+_GUARDS = frozenset(["copy", FENCE])
 _MERGED = ADDITIONS.union(_NARROWING, ["sqrt"])  # SimplifyExpr merges them with what follows
 
 

@@ -30,6 +30,8 @@ AVERAGE_POOLS = (
     "nn.adaptive_avg_pool3d",
 )
 
+FENCE = "annotation.stop_fusion"  # FuseOps ends a kernel there; no code comes of it
+
 # Sums of products with weights as their second argument.
 PRODUCERS = frozenset(
     f"nn.{name}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from ..core.monotone import MonotoneMap
 from ..core.refusal import Reason, Refusal
 from .facts import read_shape
 from .moves import Moves, undo_one_another
+from .patterns import FENCE
 from .scene import Build, Reading, Scene
 from .sites import FunctionGraph, op_name
 
@@ -108,9 +109,15 @@ def has_windows_of(source: relay.Expr, scene: Scene) -> bool:
     return same_rank and all(shape[axis] == pooled[axis] for axis in scene.pool.window_axes)
 
 
+def count_steps(region: Iterable[relay.Expr]) -> int:
+    """How many of a step's calls compute something."""
+    return sum(op_name(call) != FENCE for call in region)
+
+
 def find_sharing(graph: FunctionGraph, value: relay.Expr, wanted: int) -> Refusal | None:
     """Set if the value is used more often than the `wanted` uses that go past the pool."""
-    name, users = op_name(value), graph.users(value)
+    users = graph.users(value)
+    name = op_name(value.args[0] if op_name(value) == FENCE else value)
     if graph.is_output(value):
         return Refusal(
             Reason.FUNCTION_OUTPUT,
