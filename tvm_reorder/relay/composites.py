@@ -12,7 +12,8 @@ from tvm import relay
 from tvm.ir import Op
 
 from ..core.chain import Link
-from ..core.monotone import Direction, MonotoneMap, compose, guess_direction, join_directions
+from ..core.joins import join_maps
+from ..core.monotone import Direction, MonotoneMap, compose, guess_direction
 from ..core.refusal import Refusal, varies
 from .facts import read_dtype
 from .nan import do_keep_nan
@@ -109,7 +110,7 @@ def _describe_region(region, root, source, scene):
     for call in reversed(region):
         branches = find_branches(call, scene)
         if len(branches) == 2:
-            maps[call] = _join(op_name(call), *(maps[branch] for branch in branches))
+            maps[call] = _join(op_name(call), *(maps[b] for b in branches), source, scene)
             continue
         reading = read_operator(call, scene)
         if isinstance(reading, Refusal):
@@ -133,33 +134,11 @@ def _name_region(region, root) -> str:
     return "composite of " + ", ".join(op_name(call) for call in reversed(region))
 
 
-_JOINS = {
-    "add": np.add,
-    "subtract": np.subtract,
-    "multiply": np.multiply,
-    "divide": np.divide,
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-}
-_FLIPPED = {Direction.RISING: Direction.FALLING, Direction.FALLING: Direction.RISING}
-
-
-def _join(name: str, left: MonotoneMap, right: MonotoneMap) -> MonotoneMap:
+def _join(name: str, left: MonotoneMap, right: MonotoneMap, source, scene: Scene) -> MonotoneMap:
     """The map of a two-argument operator whose operands both vary with x."""
-    function = _JOINS.get(name)
     if name == "multiply" and left is right:
         return compose(MonotoneMap("square", (Direction.VALLEY,), 0, np.square), left)
-    pairs = [(a, b) for a in set(left.directions) for b in set(right.directions)]
-    if name == "subtract":
-        pairs = [(a, _FLIPPED.get(b, b)) for a, b in pairs]
-    joins = name in ("add", "subtract", "maximum", "minimum")
-    distinct = {join_directions(a, b) if joins else Direction.OTHER for a, b in pairs}
-    direction = distinct.pop() if len(distinct) == 1 else Direction.OTHER
-    evaluate = None
-    if function and left.evaluate and right.evaluate:
-        evaluate = lambda x: function(left.evaluate(x), right.evaluate(x))  # noqa: E731
-    exact = left.worst_ulp == right.worst_ulp == 0
-    return MonotoneMap(name, (direction,), 0 if exact else None, evaluate)
+    return join_maps(name, left, right, read_dtype(source), scene.pool.plane_shape)
 
 
 def _path(root, source, region) -> tuple[int, ...]:
