@@ -235,6 +235,14 @@ def _direction_refusal(total: MonotoneMap, link: Link) -> Refusal:
             f"{total.detail}{where}",
             "0 or more",
         )
+    if total.why is Reason.UNPROVEN:
+        return Refusal(
+            total.why,
+            f"{link.map.name} as computed on {link.dtype}",
+            total.detail,
+            "proven to rise, fall or be a valley, or certified (tvm-reorder certify --model MODEL, "
+            "or certify='auto')",
+        )
     words = total.detail or _NOT_A_VALLEY
     required = "rising, falling or a valley"
     return Refusal(Reason.NOT_MONOTONE, link.map.name, f"{words}{where}", required)

@@ -31,7 +31,7 @@ from ..certify.targets import current_target, name_target_class, versions
 from ..core.certificates import Certificate, CertificateError, CertificateKey
 from ..core.measured import FAST_MATH
 from ..core.monotone import Direction, MonotoneMap
-from .facts import read_dtype
+from .facts import is_constant, read_dtype, read_filled
 
 logger = logging.getLogger("tvm_reorder")
 _SWEPT = ("float32", "float16")
@@ -153,11 +153,16 @@ def read_function(root: relay.Expr, source: relay.Expr) -> ScalarFunction | None
 
 
 class _Cut(relay.ExprMutator):
-    """Puts a variable in a value's place."""
+    """Puts a variable in a value's place, and a number in that of a shape filled with it."""
 
     def __init__(self, source: relay.Expr, variable: relay.Var):
         super().__init__()
         self._source, self._variable = source, variable
 
     def visit(self, expr):
-        return self._variable if expr.same_as(self._source) else super().visit(expr)
+        if expr.same_as(self._source):
+            return self._variable
+        values = read_filled(expr) if is_constant(expr) else None
+        if values is None or isinstance(expr, relay.Constant):
+            return super().visit(expr)
+        return relay.const(values.ravel()[0], read_dtype(expr))  # filled with one number

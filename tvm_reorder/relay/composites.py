@@ -1,22 +1,28 @@
 """Composites: small regions of operators with one entry and one exit, read as one step.
 
-The direction of a composite follows from its parts where two branches that move the same way are
-added or compared, as in ELU.  Where it does not (x * sigmoid(x)) it is guessed, and a certificate
-has to confirm the guess.
+The direction of a composite follows from its parts, as in ELU or max(x, -x) (``core/joins.py``), or
+piece by piece of the numbers, as in x * (x > 1) (``core/pieces.py``).  Where it does not
+(x * sigmoid(x)) a certificate decides.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from tvm import relay
 from tvm.ir import Op
 
 from ..core.chain import Link
-from ..core.joins import join_maps
-from ..core.monotone import Direction, MonotoneMap, compose, guess_direction
-from ..core.refusal import Refusal, varies
-from .facts import read_dtype
+from ..core.enclosure import choose
+from ..core.joins import JOINS
+from ..core.monotone import Direction, MonotoneMap, guess_direction
+from ..core.pieces import COMPARISONS, FUNCTIONS, Part, describe_parts
+from ..core.refusal import Reason, Refusal, varies
+from .certified import read_function
+from .facts import is_constant, read_constant, read_dtype, read_filled
 from .nan import do_keep_nan
+from .operands import shrink
 from .operators import read_operator
 from .patterns import composite_patterns
 from .quantised import find_inseparable
@@ -45,7 +51,7 @@ def read_composite(
     region, source = _find_region(graph, root, scene)
     if source is None:
         return varies(f"the other operand of {op_name(root)}")
-    described, replace, inside = _describe_region(region, root, source, scene)
+    described, smaller, inside = _describe_region(region, root, source, scene)
     if isinstance(described, Refusal):
         return described
     for call in region[1:]:
@@ -59,7 +65,7 @@ def read_composite(
     link = Link(
         described, read_dtype(root), len(region), shared, is_split, together, keeps_nan, inside
     )
-    return Step(link, root, source, _path(root, source, region), frozenset(region), replace)
+    return Step(link, root, source, _path(root, source, region), frozenset(region), smaller)
 
 
 def _find_region(graph, root, scene) -> tuple[list[relay.Call], relay.Expr | None]:
@@ -80,7 +86,7 @@ def _find_region(graph, root, scene) -> tuple[list[relay.Call], relay.Expr | Non
         frontier.remove(latest)
         region.append(latest)
         frontier.update(branches)
-        if len(frontier) == 1:
+        if len(frontier) == 1 and read_dtype(*frontier) != "bool":
             return region, next(iter(frontier))
     return region, None
 
@@ -95,36 +101,110 @@ def find_branches(call: relay.Call, scene: Scene) -> list[relay.Expr]:
     return [
         argument
         for argument in call.args
-        if not isinstance(argument, relay.Constant) and is_full_size(argument, scene.pool)
+        if is_full_size(argument, scene.pool) and not is_constant(argument)
     ]
 
 
 def _describe_region(region, root, source, scene):
-    """Map of a region and the operands to replace: by its parts, its name, or a guess.
+    """Map of a region and the operands to replace: by its parts, by pieces, or by a certificate.
 
-    A guess has to be certified; the named composites are guessed too, because a pattern takes any
-    constant and not every constant makes a valley.
+    Where the parts do not decide, a direction is guessed, and a certificate has to confirm it; the
+    named composites are guessed too, because a pattern takes any constant and not every constant
+    makes a valley.  With comparisons, or an operator that nobody knows, a guess at some points says
+    nothing of the others: only a certificate counts.
     """
-    maps = {source: MonotoneMap("x", (Direction.RISING,), 0, lambda x: x)}
-    replace = {}
+    numbers, parts, smaller, unknown = {source: 0}, [], {}, None
     for call in reversed(region):
-        branches = find_branches(call, scene)
-        if len(branches) == 2:
-            maps[call] = _join(op_name(call), *(maps[b] for b in branches), source, scene)
-            continue
-        reading = read_operator(call, scene)
-        if isinstance(reading, Refusal):
-            return reading, replace, ()
-        maps[call] = compose(reading.map, maps[call.args[reading.data]])
-        replace.update({call.args[p]: new for p, new in reading.replace.items()})
-    described = maps[root]
-    name = _name_region(region, root)
-    directions, worst = described.directions, described.worst_ulp
-    if Direction.OTHER in directions:
-        directions, worst = (guess_direction(described.evaluate),), None
-    described = MonotoneMap(name, directions, worst, described.evaluate)
-    inside = tuple((maps[call], read_dtype(call)) for call in region[1:])
-    return scene.certified.describe(described, root, source), replace, inside
+        part, found = _read_part(call, numbers, scene, smaller)
+        if part is None:
+            return found, smaller, ()
+        unknown = unknown or found
+        parts.append(part)
+        numbers[call] = len(parts)
+    maps = describe_parts(parts, read_dtype(source), scene.pool.plane_shape)
+    described = maps[-1]
+    described = replace(described, name=_name_region(region, root), why=None, detail="")
+    if Direction.OTHER in described.directions:
+        is_guessed = unknown is None and not any(part.name in COMPARISONS for part in parts)
+        is_sweepable = read_function(root, source) is not None
+        if unknown and not is_sweepable:
+            return unknown, smaller, ()
+        described = _guess(described) if is_guessed else _leave_open(described, is_sweepable)
+    inside = tuple((step, part.dtype) for step, part in zip(maps[:-1], parts))
+    return scene.certified.describe(described, root, source), smaller, inside
+
+
+def _guess(described: MonotoneMap) -> MonotoneMap:
+    direction = guess_direction(described.evaluate)
+    return replace(described, directions=(direction,), worst_ulp=None)
+
+
+def _leave_open(described: MonotoneMap, is_sweepable: bool) -> MonotoneMap:
+    """For a certificate to decide."""
+    detail = "not certified for this target" if is_sweepable else "none that can be certified"
+    return replace(
+        described,
+        directions=(Direction.OTHER,),
+        worst_ulp=None,
+        why=Reason.UNPROVEN,
+        detail=detail,
+    )
+
+
+def _read_part(call, numbers, scene, smaller) -> tuple[Part | None, Refusal | None]:
+    """One operator of a region, and why it is unknown if so; no part if nothing can be said."""
+    name, dtype = op_name(call), read_dtype(call)
+    branches = find_branches(call, scene)
+    if name == "multiply" and len(branches) == 2 and branches[0].same_as(branches[1]):
+        return Part(name, (numbers[branches[0]],), _SQUARE, dtype), None
+    if name in _LIKE:
+        return Part(name, (numbers[branches[0]],), _read_like(call), dtype), None
+    is_of_bool = name == "cast" and "bool" in (read_dtype(call.args[0]), dtype)
+    if is_of_bool or name in FUNCTIONS and (name not in JOINS or len(branches) == 2):
+        operands = [_read_operand(argument, numbers, scene, smaller) for argument in call.args]
+        if any(operand is None for operand in operands):
+            return None, varies(f"an operand of {name}")
+        return Part(name, tuple(operands), None, dtype), None
+    reading = read_operator(call, scene)
+    if not isinstance(reading, Refusal):
+        smaller.update({call.args[p]: new for p, new in reading.replace.items()})
+        return Part(name, (numbers[call.args[reading.data]],), reading.map, dtype), None
+    if reading.reason is not Reason.UNKNOWN_OPERATOR:
+        return None, reading
+    return Part(name, tuple(numbers[branch] for branch in branches), None, dtype), reading
+
+
+_SQUARE = MonotoneMap("square", (Direction.VALLEY,), 0, np.square)
+_LIKE = frozenset(["zeros_like", "ones_like", "full_like"])
+
+
+def _read_like(call) -> MonotoneMap:
+    """What does not depend on the values of its argument."""
+    if op_name(call) == "full_like":
+        value = read_constant(call.args[1])
+    else:
+        value = np.asarray(op_name(call) == "ones_like")
+    if value is None:
+        return MonotoneMap(op_name(call), (Direction.CONSTANT,), 0)
+    value = value.astype(read_dtype(call))
+    evaluate = lambda x: choose(np.equal(x, x), value, value)  # noqa: E731
+    return MonotoneMap(op_name(call), (Direction.CONSTANT,), 0, evaluate)
+
+
+def _read_operand(argument, numbers, scene, smaller):
+    """A value of the region by its number, or a constant that is the same all over the window."""
+    if argument in numbers:
+        return numbers[argument]
+    values = read_filled(argument)
+    if values is None or not is_full_size(argument, scene.pool):
+        return values
+    values = shrink(values, scene.pool)
+    if values is None:
+        return None
+    if np.all(values == values.ravel()[0]):
+        values = values.ravel()[0].reshape(())
+    smaller[argument] = relay.const(values, read_dtype(argument))
+    return values
 
 
 def _name_region(region, root) -> str:
@@ -132,13 +212,6 @@ def _name_region(region, root) -> str:
         if pattern.match(root):
             return name
     return "composite of " + ", ".join(op_name(call) for call in reversed(region))
-
-
-def _join(name: str, left: MonotoneMap, right: MonotoneMap, source, scene: Scene) -> MonotoneMap:
-    """The map of a two-argument operator whose operands both vary with x."""
-    if name == "multiply" and left is right:
-        return compose(MonotoneMap("square", (Direction.VALLEY,), 0, np.square), left)
-    return join_maps(name, left, right, read_dtype(source), scene.pool.plane_shape)
 
 
 def _path(root, source, region) -> tuple[int, ...]:

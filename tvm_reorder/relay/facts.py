@@ -148,6 +148,23 @@ def read_constant(expr: relay.Expr) -> np.ndarray | None:
     return folded.data.numpy() if isinstance(folded, relay.Constant) else None
 
 
+def is_constant(expr: relay.Expr) -> bool:
+    """True for a constant, also one that TVM writes as filling a shape, which it never folds."""
+    if op_name(expr) == "full":
+        expr = expr.args[0]
+    return isinstance(expr, relay.Constant) or op_name(expr) in ("zeros", "ones")
+
+
+def read_filled(expr: relay.Expr) -> np.ndarray | None:
+    """Value of a constant, as `read_constant` gives it, or of a filled shape."""
+    if op_name(expr) not in ("zeros", "ones", "full") or not is_constant(expr):
+        return read_constant(expr)
+    value = read_constant(expr.args[0]) if op_name(expr) == "full" else op_name(expr) == "ones"
+    shape, dtype = read_shape(expr.checked_type), read_dtype(expr)
+    is_known = None not in shape and value is not None and dtype != "bfloat16"
+    return np.full(shape, value, dtype) if is_known else None
+
+
 def read_convolution(call: relay.Expr) -> Convolution | None:
     """Facts of a 2-D convolution in NCHW or NHWC; None for anything else or dynamic extents."""
     if op_name(call) != "nn.conv2d":
