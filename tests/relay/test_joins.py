@@ -1,4 +1,4 @@
-"""Two maps of the same x joined by a sum, a maximum or a minimum: what goes, what stays, and why."""
+"""Two maps of the same x joined by a sum, a maximum or a minimum: what goes, and what stays."""
 
 import numpy as np
 import onnx
@@ -246,3 +246,86 @@ def test_the_exchanged_valley_is_built_twice():
     assert len(execute(relay.build(mod, "llvm"), draw())) == 1
     exchanged, report = tvm_reorder.reorder(mod, decision="exchange")
     assert report.exchanged and str(exchanged).count("nn.max_pool2d(") == 2
+
+
+def thresholded(alpha):
+    return helper.make_node("ThresholdedRelu", ["c"], ["y"], alpha=alpha)
+
+
+def shrunk(lambd, bias):
+    return helper.make_node("Shrink", ["c"], ["y"], lambd=lambd, bias=bias)
+
+
+@pytest.mark.parametrize(
+    "node, ends",
+    [
+        (thresholded(0.5), "the maximum"),
+        (thresholded(-0.5), "both ends"),
+        (shrunk(0.5, 0.0), "the maximum"),
+        (shrunk(0.5, 0.25), "the maximum"),
+    ],
+)
+def test_functions_with_comparisons_from_onnx(node, ends):
+    mod, params = onnx_model([node])
+    for level in (1, 3):
+        (site,) = assert_same_results(mod, draw(), params=params, opt_level=level).sites
+        assert site.status is Status.EXCHANGED and str(site.ends) == ends, site.explanation
+
+
+def test_a_function_that_jumps_down_needs_a_certificate():
+    mod, params = onnx_model([shrunk(0.5, 0.75)])
+    site = only_site(mod, params, licence="ulp:any")
+    assert site.refusal.reason is Reason.UNPROVEN
+    assert "tvm-reorder certify --model MODEL" in site.explanation
+
+
+CHOSEN = {
+    "threshold of PyTorch": lambda x: relay.where(
+        relay.greater(x, relay.full_like(x, scalar(1))), x, relay.full_like(x, scalar(0.5))
+    ),
+    "elu": lambda x: relay.where(relay.greater(x, scalar(0)), x, relay.exp(x) - scalar(1)),
+    "leaky": lambda x: relay.where(relay.less(x, scalar(0)), x * scalar(0.1), x),
+    "a valley": lambda x: relay.where(relay.less(x, scalar(0)), x * scalar(-0.1), x),
+    "slopes by channel": lambda x: relay.where(relay.less(x, scalar(0)), with_slopes(x), x),
+    "a step": lambda x: relay.where(relay.greater(x, scalar(0.3)), scalar(1), scalar(-1)),
+    "a mask": lambda x: relay.cast(relay.greater_equal(x, scalar(0)), "float32"),
+    "a mask of relu": lambda x: relay.cast(relay.cast(relay.nn.relu(x), "bool"), "float32"),
+    "zeros": lambda x: relay.where(
+        relay.greater(x, relay.zeros_like(x)), x, relay.zeros([1, 4, 8, 8], "float32")
+    ),
+    "two conditions": lambda x: relay.where(
+        relay.logical_and(relay.greater(x, scalar(-1)), relay.less_equal(x, scalar(1))),
+        scalar(0),
+        x,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize("level", [1, 3])
+def test_choices(name, level):
+    (site,) = assert_same_results(conv_net(CHOSEN[name]), draw(), opt_level=level).sites
+    assert site.status is Status.EXCHANGED, site.explanation
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_choices_at_extreme_values(name):
+    if name != "zeros":
+        assert_same_numbers(CHOSEN[name], "equal", extreme_input())
+
+
+def test_choices_of_integers():
+    data = conv2d(image(dtype="int8"), dtype="int8", out_dtype="int32")
+    zero = relay.const(0, "int32")
+    body = relay.where(relay.greater(data, zero), data, zero)
+    inputs = {"x": RNG.integers(-128, 128, (1, 3, 8, 8)).astype("int8")}
+    (site,) = assert_same_results(module(max_pool(body)), inputs).sites
+    assert site.status is Status.EXCHANGED and site.ends.is_maximum, site.explanation
+
+
+def test_a_choice_between_tensors_stays():
+    def chosen(x):
+        return relay.where(relay.greater(x, scalar(0)), x, conv2d(image(), seed=3))
+
+    site = only_site(conv_net(chosen))
+    assert site.refusal.reason in (Reason.UNKNOWN_OPERATOR, Reason.VARIES_IN_WINDOW)

@@ -86,7 +86,8 @@ class CertificateSource:
         """The map from `source` to `root` with what a certificate adds to it.
 
         A direction that the parts give is kept, and judged by how far the function strays from it;
-        where they give none, or a valley that has one side only, the certificate's own is taken.
+        where they give none, a valley that has one side only, or one that the function strays from
+        further than from the certificate's own, that is taken.
         """
         is_open = known.directions == (Direction.OTHER,)
         if self.mode == "off" or (known.worst_ulp == 0 and not is_open):
@@ -99,7 +100,9 @@ class CertificateSource:
             return known
         (direction,) = known.directions
         own, strays = Direction(found.direction), found.worst_as(direction)
-        if is_open or (direction is Direction.VALLEY and found.worst_ulp <= strays):
+        if strays is None and not is_open:
+            return known  # constant: no sweep says anything of that
+        if is_open or found.worst_ulp < strays + (direction is Direction.VALLEY):
             worst = _read_worst(found, own)
             return replace(known, directions=(own,), worst_ulp=worst, why=None)
         return replace(known, worst_ulp=_read_worst(found, direction))
