@@ -162,9 +162,7 @@ def _make_plan(chain: Chain, trials: list[_Trial], trial: _Trial) -> Plan:
     further = [other.objections for other in trials[trial.moved :]]
     return Plan(
         moved=trial.moved,
-        chain=tuple(
-            link.map.name for link in reversed(chain.links[: trial.moved]) if link.steps
-        ),
+        chain=tuple(link.map.name for link in reversed(chain.links[: trial.moved]) if link.steps),
         evaluations=trial.evaluations,
         clamps=trial.clamps,
         note=name_costliest(further) or chain.stop,
@@ -253,6 +251,14 @@ def _direction_refusal(total: MonotoneMap, link: Link) -> Refusal:
             f"a {noun} between {link.map.name} and the pool",
             f"{total.detail}{where}",
             "0 or more",
+        )
+    if total.why is Reason.UNPROVEN:
+        return Refusal(
+            total.why,
+            f"{link.map.name} as computed on {link.dtype}",
+            total.detail,
+            "proven to rise, fall or be a valley, or certified (tvm-reorder certify --model MODEL, "
+            "or certify='auto')",
         )
     words = total.detail or _NOT_A_VALLEY
     required = "rising, falling or a valley"

@@ -81,6 +81,8 @@ class Enclosure(NDArrayOperatorsMixin):
     def astype(self, dtype: str) -> Enclosure:
         """A cast; towards zero where it is to an integer."""
         dtype = str(np.dtype(dtype))
+        if dtype == "bool":
+            return self != 0
         if is_integer(dtype):
             if np.any(self.nan):
                 return Enclosure(np.array(-np.inf, object), np.array(np.inf, object), dtype)
@@ -147,7 +149,7 @@ def at_ends(function: Callable) -> Callable:
 
 
 def span(ends: Sequence[np.ndarray], of: Enclosure) -> Enclosure:
-    """What lies between the least and the greatest of some ends; NaN comes as before."""
+    """What lies between the least and the greatest of some ends, or NaN if `of` may be."""
     ends = [np.asarray(end) for end in ends]
     return Enclosure(np.minimum(*ends), np.maximum(*ends), of.dtype, of.nan)
 
@@ -156,8 +158,11 @@ def choose(condition, first, second):
     """``np.where``, for enclosures as well: both where the condition is not certain."""
     if not isinstance(condition, Enclosure):
         return np.where(condition, first, second)
-    like = first if isinstance(first, Enclosure) else second
-    first, second = like._like(first), like._like(second)
+    known = [side.dtype for side in (first, second) if isinstance(side, Enclosure)]
+    dtype = known[0] if known else str(np.result_type(first, second))
+    first, second = (
+        side if isinstance(side, Enclosure) else enclose(side, dtype) for side in (first, second)
+    )
     always, never = condition.low == 1, condition.high == 0
     low = np.where(never, second.low, np.where(always, first.low, _lower(first.low, second.low)))
     high = np.where(
@@ -368,6 +373,9 @@ _RULES: dict[np.ufunc, Callable[..., Enclosure]] = {
     np.less_equal: lambda x, y: _greater_equal(y, x),
     np.equal: _equal,
     np.not_equal: _not_equal,
+    np.logical_and: _minimum,
+    np.logical_or: _maximum,
+    np.logical_not: lambda x: Enclosure(1 - x.high, 1 - x.low, "bool"),
     **{
         ufunc: _at_ends_of(ufunc)
         for ufunc in (

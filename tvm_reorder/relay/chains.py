@@ -199,7 +199,11 @@ def _read_step(
         return _read_rounding(graph, root, scene, shared, rounding)
     if root.op.name in TWO_ARGUMENTS and len(find_branches(root, scene)) == 2:
         return read_composite(graph, root, scene, shared)
-    return _read_single(graph, root, scene, shared)
+    step = _read_single(graph, root, scene, shared)
+    if not isinstance(step, Refusal) or step.reason is not Reason.UNKNOWN_OPERATOR:
+        return step
+    whole = read_composite(graph, root, scene, shared)  # where, comparisons, what nobody knows
+    return whole if isinstance(whole, Step) else step
 
 
 def _read_moved_step(graph, top, scene, wanted) -> Step | Refusal | None:

@@ -169,10 +169,22 @@ def read_constant(expr: relay.Expr) -> np.ndarray | None:
 
 
 def is_constant(expr: relay.Expr) -> bool:
-    """True for a constant, also one that is still to be given another shape."""
+    """True for a constant, also one that is still to be given another shape or to fill one."""
     while op_name(expr) in _RESHAPES:
         expr = expr.args[0]
-    return isinstance(expr, relay.Constant)
+    if op_name(expr) == "full":  # TVM never folds one
+        expr = expr.args[0]
+    return isinstance(expr, relay.Constant) or op_name(expr) in ("zeros", "ones")
+
+
+def read_filled(expr: relay.Expr) -> np.ndarray | None:
+    """Value of a constant, as `read_constant` gives it, or of a filled shape."""
+    if op_name(expr) not in ("zeros", "ones", "full") or not is_constant(expr):
+        return read_constant(expr)
+    value = read_constant(expr.args[0]) if op_name(expr) == "full" else op_name(expr) == "ones"
+    shape, dtype = read_shape(expr.checked_type), read_dtype(expr)
+    is_known = None not in shape and value is not None and dtype != "bfloat16"
+    return np.full(shape, value, dtype) if is_known else None
 
 
 def read_convolution(call: relay.Expr) -> Convolution | None:

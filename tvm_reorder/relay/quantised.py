@@ -27,7 +27,7 @@ from ..core.enclosure import at_ends
 from ..core.measured import MEASURED_TARGET
 from ..core.monotone import Direction, MonotoneMap, directions_from_signs
 from ..core.refusal import Reason, Refusal, unknown_sign, varies
-from .facts import PoolFacts, read_constant, read_dtype, read_shape
+from .facts import PoolFacts, read_constant, read_dtype, read_filled
 from .operands import place, spread
 from .sites import op_name
 
@@ -189,18 +189,11 @@ def read_signed_rounding(root: relay.Call) -> SignedRounding | None:
     condition, *addends = choice.args
     if op_name(condition) != "greater_equal" or not condition.args[0].same_as(source):
         return None
-    zero, *values = (_read_filled(expr) for expr in (condition.args[1], *addends))
+    zero, *values = (read_filled(expr) for expr in (condition.args[1], *addends))
     if zero is None or np.any(zero) or any(value is None for value in values):
         return None
     helpers = [e for e in (condition.args[1], *addends) if isinstance(e, relay.Call)]
     return SignedRounding(source, (root, choice, condition, *helpers), *values)
-
-
-def _read_filled(expr: relay.Expr) -> np.ndarray | None:
-    """A constant, also one that TVM has not folded."""
-    if op_name(expr) == "zeros":
-        return np.zeros(read_shape(expr.checked_type), read_dtype(expr))
-    return read_constant(expr)
 
 
 def build_signed_rounding(data: relay.Expr, span: Span, constants) -> relay.Call:
