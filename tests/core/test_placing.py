@@ -5,7 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 
+from tvm_reorder.core.tiles import FusedGeometry
 from tvm_reorder.core.window import PoolWindow, WindowAxis, join_widths, place_window
+from tvm_reorder.core.workload import Convolution
 
 from ..pooling import LOWEST, max_pool, pad
 
@@ -34,6 +36,17 @@ def read_by(axis: WindowAxis, first: int = 0) -> list[list[int | None]]:
     return windows
 
 
+def check_fused_extents(axis, windows):
+    """The fused kernel computes every element that a window reads, and masks what is none."""
+    convolution = Convolution(1, 1, axis.size, axis.size, 1, (1, 1))
+    geometry = FusedGeometry(convolution, PoolWindow((axis, axis)), 1, 1)
+    reads = [at for window in windows for at in window]
+    elements = [at for at in reads if at is not None]
+    extent = geometry.conv_extent(0, axis.output)
+    assert max(elements, default=0) < extent <= axis.size
+    assert geometry.is_masked[0] or None not in reads
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_every_padding_in_front_of_every_pool(size):
     """The elements of each window, those of a joined padding, and how many windows there are."""
@@ -51,8 +64,11 @@ def test_every_padding_in_front_of_every_pool(size):
             joined = join_widths(explicit, own)
             if joined is None:
                 continue
-            assert read_by(place_window(size, joined, kernel, *rest)) == expected
+            axis = place_window(size, joined, kernel, *rest)
+            assert read_by(axis) == expected
             joined_widths += 1
+            if expected:
+                check_fused_extents(axis, expected)
     assert joined_widths
 
 

@@ -126,6 +126,13 @@ def test_a_crop_that_repeats(mode):
     assert assert_same_results(mod, draw()).sites[0].status is Status.EXCHANGED
 
 
+@pytest.mark.parametrize("widths", [((8, 0), (0, 0)), ((0, 0), (-1, 8)), ((0, 9), (1, 1))])
+def test_a_reflection_wider_than_its_data(widths):
+    """TVM reads outside the data, so nobody knows what it gives."""
+    padded = relay.nn.pad(relay.tanh(conv2d(image())), spatial(*widths), pad_mode="reflect")
+    assert only_site(module(max_pool(padded))).refusal.reason is Reason.UNKNOWN_OPERATOR
+
+
 def test_below_a_cast():
     """The padding is of the wider dtype then."""
     cast = cropped(lambda x: relay.nn.relu(x).astype("float16"), ((-2, 1), (0, 1)))

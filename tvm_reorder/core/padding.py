@@ -1,7 +1,8 @@
 """What to pad with before the moved steps, where they stood below a padding with some value.
 
 Identity
-    pad(f(x), v) = f(pad(x, u))   for every u with f(u) = v on every channel.
+    pad(f(x), v) = f(pad(x, u))   for every u with f(u) = v on every channel: each value of the
+    result is one of x, at a place that the widths decide, or v.  So widths may have either sign.
 
 Why it is sure as computed
     f(u) is evaluated as an enclosure: in every way in which TVM may round, contract or rewrite what

@@ -299,7 +299,10 @@ def read_padding(call, window_axes, graph: FunctionGraph) -> Padding | None:
     others = [axis for axis in range(rank) if axis not in window_axes]
     if any(any(widths) for widths in _read_explicit_widths(call, others)):
         return None
-    if str(call.attrs.pad_mode) != "constant":
+    mode = str(call.attrs.pad_mode)
+    if mode == "reflect" and _reads_outside(call):
+        return None
+    if mode != "constant":
         return Padding(call, fills=True)
     number = _read_pad_value(call.args[1], read_dtype(call))
     if number is None:
@@ -307,6 +310,13 @@ def read_padding(call, window_axes, graph: FunctionGraph) -> Padding | None:
     if number <= lowest_value(read_dtype(call)):
         return Padding(call, fills=False)
     return Padding(call, True, number.item()) if np.isfinite(number) else None
+
+
+def _reads_outside(reflection: relay.Call) -> bool:
+    """True if TVM may reflect what is no value of the data: it turns around once only."""
+    widths = _read_explicit_widths(reflection, range(len(reflection.attrs.pad_width)))
+    extents = read_shape(reflection.args[0].checked_type)
+    return any(max(pair) >= (extent or 1) for pair, extent in zip(widths, extents) if any(pair))
 
 
 def _read_pad_value(expr: relay.Expr, dtype: str) -> np.generic | None:
