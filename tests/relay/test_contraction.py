@@ -117,7 +117,11 @@ PRODUCERS = {
     "residual": ("NCHW", lambda x: relay.add(*two(x)), None),
     "a product": ("NCHW", lambda x: relay.multiply(*two(x)), None),
     "average": ("NCHW", lambda x: relay.nn.avg_pool2d(x, (3, 3), padding=(1, 1)), None),
-    "slice": ("NCHW", lambda x: relay.strided_slice(x * constant(1.7), [0] * 4, [1, 8, 6, 8]), None),
+    "slice": (
+        "NCHW",
+        lambda x: relay.strided_slice(x * constant(1.7), [0] * 4, [1, 8, 6, 8]),
+        None,
+    ),
     "padded": ("NCHW", lambda x: relay.nn.pad(x * constant(1.7), ((0, 0),) * 3 + ((1, 1),)), None),
     "upsampled": ("NCHW", lambda x: relay.nn.upsampling(x * constant(1.7), 2, 2), None),
 }
@@ -152,6 +156,7 @@ class Draw:
 
 
 STEPS = {
+    "nothing": lambda x, d: x,
     "tanh": lambda x, d: relay.tanh(x),
     "relu": lambda x, d: relay.nn.relu(x),
     "sigmoid": lambda x, d: relay.sigmoid(x),
@@ -178,7 +183,9 @@ STEPS = {
     "there and back": lambda x, d: (lambda b: (x + b) - b)(d.shift()),
     "double": lambda x, d: x.astype("float64").astype("float32"),
 }
-PAIRED = ["scale", "signed scale", "shift", "unshift", "division", "square", "power of two"]
+PRODUCTS = ["scale", "signed scale", "division", "square", "power of two", "prelu"]
+PASSES = ["nothing", "nothing", "negative", "copy", "times -1", "plus 0"]
+SUMS = ["shift", "unshift", "from a number"]
 POOLS = {
     "pool": lambda x, layout: relay.nn.max_pool2d(x, (2, 2), (2, 2), layout=layout),
     "overlapping": lambda x, layout: relay.nn.max_pool2d(
@@ -206,14 +213,15 @@ def draw_network(name: str, seed: int):
     x = image_of(layout)
     value = produce(x)
     draw = Draw(rng, value, layout)
-    kinds = [list(STEPS) if rng.random() < 0.5 else PAIRED for _ in range(rng.integers(1, 5))]
-    names = [rng.choice(kind) for kind in kinds]
+    names = [rng.choice(list(STEPS)) for _ in range(rng.integers(0, 3))]
+    names += [rng.choice(kind) for kind in (PRODUCTS, PASSES, SUMS)[: rng.integers(1, 4)]]
+    names += [rng.choice(list(STEPS)) for _ in range(rng.integers(0, 2))]
     for step in names:
         value = STEPS[step](value, draw)
     shared = value if rng.random() < 0.1 else None
     pooled = pool_any(value, layout, rng)
     behind = rng.choice(BEHIND_THE_POOL)
-    for step in {"nothing": [], "scale and shift": ["scale", "shift"]}.get(behind, [behind]):
+    for step in {"scale and shift": ["scale", "shift"]}.get(behind, [behind]):
         if step == "residual":
             pooled = pooled + relay.var("r", shape=shape_of(pooled))
         else:
