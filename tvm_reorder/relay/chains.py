@@ -14,28 +14,15 @@ from functools import partial
 from tvm import relay
 from tvm.ir import Op
 
-<<<<<<< HEAD
-from ..core.chain import Chain, Link
+from ..core.chain import Chain, Link, follow_chain
 from ..core.enclosure import is_integer
 from ..core.monotone import IDENTITY, MonotoneMap, compose
 from ..core.refusal import Reason, Refusal, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
 from .facts import read_dtype
 from .flat_prelu import read_flat_prelu
-from .integer_bounds import read_integer_bound
-from .moves import Moves, as_moved, is_flat_prelu, is_move, read_moves, undo_one_another
-=======
-from ..core.chain import Chain, Link, follow_chain
-from ..core.contraction import ADDITIONS
-from ..core.intervals import is_integer
-from ..core.monotone import MonotoneMap, compose
-from ..core.refusal import Reason, Refusal, overflow, unrounded_cast, varies
-from .composites import find_branches, read_composite
-from .facts import read_constant, read_dtype, read_shape
-from .flat_prelu import is_flat_prelu, read_flat_prelu
 from .integer_bounds import find_overflow_behind, read_integer_bound
-from .moves import MOVES, as_uniform, is_move, read_moves
->>>>>>> snap-exact
+from .moves import Moves, as_moved, is_flat_prelu, is_move, read_moves, undo_one_another
 from .nan import do_keep_nan
 from .operands import explain_unknown, find_source, shrink
 from .operators import read_operator
