@@ -1,4 +1,4 @@
-"""Constants of steps above operators that only move values: moved along, or looked at and refused."""
+"""Constants of steps above operators that only move values: moved along, or refused."""
 
 from math import prod
 
@@ -200,7 +200,7 @@ def test_random_networks(seed):
 
 
 def build_without_lets(mod, inputs):
-    """Built and run without the TIR pass whose lets LLVM's verifier refuses (``floor_division``)."""
+    """Built and run without the TIR pass whose lets LLVM refuses (``floor_division``)."""
     disabled = ["tir.CommonSubexprElimTIR"]
     with tvm.transform.PassContext(opt_level=3, disabled_pass=disabled):
         return execute(relay.build(mod, TARGET), inputs)
