@@ -14,14 +14,14 @@ from functools import partial
 from tvm import relay
 from tvm.ir import Op
 
-from ..core.chain import Chain, Link
+from ..core.chain import Chain, Link, follow_chain
 from ..core.enclosure import is_integer
 from ..core.monotone import IDENTITY, MonotoneMap, compose
 from ..core.refusal import Reason, Refusal, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
 from .facts import read_dtype
 from .flat_prelu import read_flat_prelu
-from .integer_bounds import read_integer_bound
+from .integer_bounds import find_overflow_behind, read_integer_bound
 from .moves import Moves, as_moved, is_flat_prelu, is_move, read_moves, undo_one_another
 from .nan import do_keep_nan
 from .operands import explain_unknown, find_source, shrink
@@ -108,7 +108,16 @@ def read_chain(
         totals=tuple(_describe_prefixes(steps, scene)),
         plane_shape=scene.pool.plane_shape,
     )
-    return chain, steps
+    behind = chain.undefined or _find_overflow_behind(graph, pool, chain)
+    return replace(chain, undefined=behind), steps
+
+
+def _find_overflow_behind(graph, pool, chain: Chain) -> Refusal | None:
+    """Set if an operator that shares the pool's kernel may overflow."""
+    if not chain.links or not is_integer(chain.base_dtypes[0]):
+        return None
+    name = find_overflow_behind(graph, pool, follow_chain(chain)[0][0])
+    return name and overflow(f"{name} behind the pool", chain.base_dtypes[0])
 
 
 def _doubt_producer(graph, pool, top, base, steps, scene) -> Refusal | None:
