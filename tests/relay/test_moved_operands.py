@@ -188,14 +188,14 @@ def test_random_networks(seed):
     stock = build_without_lets(mod, inputs)
     for result, wanted in zip(stock, expected):
         np.testing.assert_array_equal(result, wanted)
-    with tvm_reorder.enabled(decision="exchange", any_producer=True) as report:
+    with tvm_reorder.enabled(decision="exchange") as report:
         for result, wanted in zip(build_without_lets(mod, inputs), expected):
             np.testing.assert_array_equal(result, wanted)
     assert not report.errors and len(report.exchanged) >= 10
-    changed, _ = tvm_reorder.reorder(mod, decision="exchange", any_producer=True)
+    changed, _ = tvm_reorder.reorder(mod, decision="exchange")
     for result, wanted in zip(build_without_lets(changed, inputs), expected):
         np.testing.assert_array_equal(result, wanted)
-    twice, report = tvm_reorder.reorder(changed, decision="exchange", any_producer=True)
+    twice, report = tvm_reorder.reorder(changed, decision="exchange")
     tvm.ir.assert_structural_equal(changed, twice)
 
 

@@ -9,7 +9,8 @@ from enum import IntEnum
 
 from .decision import Decision
 from .ends import THE_MAXIMUM, Ends
-from .refusal import Refusal
+from .printable import printable
+from .refusal import Reason, Refusal
 from .workload import SiteWorkload
 
 
@@ -86,10 +87,14 @@ class Site:
         return "; ".join(parts)
 
     def merged_with(self, other: Site) -> Site:
-        """This site after a later look at it.
+        """This site after a later look at it, by the same rule or another one.
 
-        What was exchanged adds up.  Else the better outcome counts, of two equal ones the later.
+        What was exchanged adds up; why no more of it was is why the next step stays.  Else the
+        better outcome counts, of two equal ones the later.
         """
+        if other.status is Status.REFUSED and self.status is not Status.REFUSED:
+            is_next = other.refusal.reason is not Reason.NO_ACTIVATION
+            return replace(self, refusal=other.refusal) if is_next and not self.refusal else self
         if min(self.status, other.status) <= Status.KEPT:
             return self if self.status > other.status else other
         rules = dict.fromkeys((*self.rule.split("+"), other.rule))
@@ -114,6 +119,7 @@ class Site:
             "ends": str(self.ends),
             "evaluations_before": self.evaluations_before,
             "evaluations_after": self.evaluations_after,
+            "rule": self.rule,
             "decision": None if self.decision is None else self.decision.as_dict(),
         }
 
@@ -190,9 +196,8 @@ class Report:
         lines = [count_statuses([str(site.status) for site in self.sites])]
         for site in self.sites + self.other_pools:
             chain = " > ".join(site.chain) or "-"
-            lines.append(
-                f"  {site.name}: {site.status}, {chain}, {site.window}; {site.explanation}"
-            )
+            line = f"{site.name}: {site.status}, {chain}, {site.window}; {site.explanation}"
+            lines.append(f"  {printable(line)}")
         return "\n".join(lines)
 
     def as_dict(self) -> dict:

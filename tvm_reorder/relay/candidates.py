@@ -55,7 +55,7 @@ def find_candidates(
     UnknownSite
         If a name is no site's.
     """
-    config = ReorderConfig(write=False, any_producer=True, certify="off")
+    config = ReorderConfig(write=False, certify="off")
     prepared, _ = reorder(mod, params, config, target=target)
     names = [name for name in name_pools(prepared, name_pools(mod)) if name.is_max_pool]
     left_out = leave_out([(name.own, name.build) for name in names], only, skip)

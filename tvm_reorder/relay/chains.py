@@ -14,21 +14,19 @@ from functools import partial
 from tvm import relay
 from tvm.ir import Op
 
-from ..core.chain import Chain, Link
-from ..core.contraction import ADDITIONS
-from ..core.intervals import is_integer
+from ..core.chain import Chain, Link, follow_chain
+from ..core.enclosure import is_integer
 from ..core.monotone import IDENTITY, MonotoneMap, compose
-from ..core.refusal import Reason, Refusal, contraction, overflow, unrounded_cast, varies
+from ..core.refusal import Reason, Refusal, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
-from .facts import read_constant, read_dtype
+from .facts import read_dtype
 from .flat_prelu import read_flat_prelu
-from .integer_bounds import read_integer_bound
-from .moves import MOVES, Moves, as_moved, is_flat_prelu, is_move, read_moves, undo_one_another
+from .integer_bounds import find_overflow_behind, read_integer_bound
+from .moves import Moves, as_moved, is_flat_prelu, is_move, read_moves, undo_one_another
 from .nan import do_keep_nan
-from .operands import shrink
+from .operands import explain_unknown, find_source, shrink
 from .operators import read_operator
 from .patterns import AVERAGE_POOLS, MAX_POOLS, PRODUCERS
-from .products import is_added, is_product
 from .quantised import build_signed_rounding, find_inseparable, read_signed_rounding
 from .scene import Scene
 from .signs import count_filters
@@ -42,15 +40,11 @@ from .steps import (
     find_shared_scalar,
     find_sharing,
     has_windows_of,
-    is_split_addition,
-    mark_splits,
     read_rebuilding,
 )
 from .two_arguments import TWO_ARGUMENTS
 
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
-_KEEPS_VALUES = MOVES.union(["strided_slice", "annotation.stop_fusion"])  # some of them, in order
-_PER_CHANNEL = ADDITIONS.union(["multiply", "divide", "maximum", "minimum", "nn.prelu"])
 
 
 def read_steps(
@@ -65,14 +59,15 @@ def read_steps(
     base : relay.Expr
         The first value that no step computes.
     stop : Refusal or None
-        Why `base` is no step; None if a convolution or dense layer computes it.
+        Why `base` is no step; None if nothing is expected to be one there: an input, say, or a
+        convolution.
     """
     steps, base, wanted = [], top, 1
     while True:
         if is_move(base) and not is_flat_prelu(base):
             moves, value = read_moves(base)
             scene = replace(scene, pool=as_moved(scene.pool, moves, value))
-            step = _read_moved_step(graph, base, scene, wanted, steps)
+            step = _read_moved_step(graph, base, scene, wanted)
         else:
             step = _read_step(graph, base, scene, wanted)
         if not isinstance(step, Step):
@@ -88,9 +83,6 @@ def read_chain(
 ) -> tuple[Chain, list[Step]]:
     """The chain above a pool, from `top` upwards, as facts, with the steps it was read from."""
     steps, base, stop = read_steps(graph, top, scene)
-    steps = mark_splits(steps)
-    is_moved = any(step.moves for step in steps)
-    producer = find_missing_producer(graph, _skip_steps(base) if is_moved else base, scene)
     if not any(step.link.steps for step in steps):
         steps = []
     if not steps and stop is None:
@@ -104,16 +96,38 @@ def read_chain(
         links=tuple(step.link for step in steps),
         base_dtypes=dtypes,
         input_range=bound,
+        range_lift=_find_unbound_weights(base, scene),
         undefined=_find_broken_cast(steps, base) or _find_overflow(base, bound),
         stop=stop,
-        producer=(stop or producer) if producer else None,
-        meets_addition=scene.is_summand and is_product(top),
+        pairs=scene.pairs.read(pool, top, base, steps),
+        producer_kernel=_doubt_producer(graph, pool, top, base, steps, scene),
+        pool_kernel=scene.pairs.kernels.doubt_pool(pool),
         filters=_count_filters(graph, base, steps, scene),
         pad_value=scene.pool.pad_value,
         zeros=_find_sign_reader(scene),
         totals=tuple(_describe_prefixes(steps, scene)),
+        plane_shape=scene.pool.plane_shape,
     )
-    return chain, steps
+    behind = chain.undefined or _find_overflow_behind(graph, pool, chain)
+    return replace(chain, undefined=behind), steps
+
+
+def _find_overflow_behind(graph, pool, chain: Chain) -> Refusal | None:
+    """Set if an operator that shares the pool's kernel may overflow."""
+    if not chain.links or not is_integer(chain.base_dtypes[0]):
+        return None
+    name = find_overflow_behind(graph, pool, follow_chain(chain)[0][0])
+    return name and overflow(f"{name} behind the pool", chain.base_dtypes[0])
+
+
+def _doubt_producer(graph, pool, top, base, steps, scene) -> Refusal | None:
+    """Why it is not known that the steps are computed in one expression, where they stand."""
+    uses = count_uses(base, steps[-1].region) if steps else 1
+    is_apart = graph.users(base) != uses or isinstance(base, relay.Var)
+    is_apart = is_apart or any(step.link.shared for step in steps)
+    is_joined = is_apart and not top.same_as(scene.pool.data_of(pool))
+    are_moved = any(step.moves for step in steps)
+    return scene.pairs.kernels.doubt_producer(base, is_joined, are_moved)
 
 
 def _describe_base(graph: FunctionGraph, base: relay.Expr) -> str:
@@ -141,6 +155,14 @@ def _find_overflow(base: relay.Expr, bound: tuple[int, int] | None) -> Refusal |
     return overflow(op_name(base), dtype) if is_integer(dtype) and bound is None else None
 
 
+def _find_unbound_weights(base: relay.Expr, scene: Scene) -> str:
+    """What the user can do if a base's range is open because its weights are a variable."""
+    weights = find_source(base.args[1]) if op_name(base) in PRODUCERS else None
+    if not isinstance(weights, relay.Var) or weights not in scene.parameters:
+        return ""
+    return f"bind the weights {weights.name_hint!r}, if they are parameters"
+
+
 def _find_broken_cast(steps: list[Step], base: relay.Expr) -> Refusal | None:
     """Set if float64 becomes float16 on the way: TVM 0.19 takes the result from a wrong register.
 
@@ -161,44 +183,10 @@ def _find_sign_reader(scene: Scene) -> Refusal | None:
     return Refusal(Reason.ZERO_SIGN, "the sign of a zero from the pool", actual, required)
 
 
-def _skip_steps(value: relay.Expr) -> relay.Expr:
-    """What steps that stay, above others that only move values, are computed from."""
-    while op_name(value) in _PER_CHANNEL:
-        is_constant = read_constant(value.args[0]) is not None
-        value = value.args[1 if is_constant else 0]
-    return value
-
-
 def _count_filters(graph: FunctionGraph, base: relay.Expr, steps: list[Step], scene: Scene) -> int:
     if not steps or find_moves(steps):
         return 0
     return count_filters(graph, base, count_uses(base, steps[-1].region), scene.pool)
-
-
-def find_missing_producer(graph: FunctionGraph, base: relay.Expr, scene: Scene) -> Refusal | None:
-    """None if convolutions or dense layers compute `base`, through any known steps."""
-    if op_name(base) in PRODUCERS.union(MAX_POOLS):
-        return None
-    if op_name(base) in _KEEPS_VALUES or _is_correction(base):
-        return find_missing_producer(graph, base.args[0], scene)
-    if op_name(base) == "concatenate" and isinstance(base.args[0], relay.Tuple):
-        for branch in base.args[0].fields:
-            _, below, _ = read_steps(graph, branch, scene.over(branch))
-            missing = find_missing_producer(graph, below, scene.over(branch))
-            if missing:
-                return missing
-        return None
-    return Refusal(
-        Reason.PRODUCER,
-        "what computes the chain's input",
-        op_name(base),
-        "a convolution or dense layer (or set any_producer)",
-    )
-
-
-def _is_correction(base: relay.Expr) -> bool:
-    """True if the value may be a quantised convolution less what its weights' zero point adds."""
-    return op_name(base) == "subtract" and read_dtype(base) == "int32"
 
 
 def _read_step(
@@ -211,26 +199,28 @@ def _read_step(
     if not isinstance(root, relay.Call) or not isinstance(root.op, Op):
         return None
     shared = find_sharing(graph, root, wanted)
-    if root.op.name == "reshape":
-        return read_flat_prelu(graph, root, scene, shared) or _read_single(
-            graph, root, scene, shared
-        )
+    if is_flat_prelu(root):
+        flat = read_flat_prelu(graph, root, scene, shared)
+        if flat is not None:
+            return explain_unknown(flat, root.args[0], scene)
     rounding = read_signed_rounding(root)
     if rounding is not None:
         return _read_rounding(graph, root, scene, shared, rounding)
     if root.op.name in TWO_ARGUMENTS and len(find_branches(root, scene)) == 2:
         return read_composite(graph, root, scene, shared)
-    return _read_single(graph, root, scene, shared)
+    step = _read_single(graph, root, scene, shared)
+    if not isinstance(step, Refusal) or step.reason is not Reason.UNKNOWN_OPERATOR:
+        return step
+    whole = read_composite(graph, root, scene, shared)  # where, comparisons, what nobody knows
+    return whole if isinstance(whole, Step) else step
 
 
-def _read_moved_step(graph, top, scene, wanted, nearer) -> Step | Refusal | None:
-    """The step above some moves; `nearer` are those below them."""
+def _read_moved_step(graph, top, scene, wanted) -> Step | Refusal | None:
+    """The step above some moves."""
     moves, value = read_moves(top)
     step = _read_step(graph, value, scene, 1)
     if not isinstance(step, Step):
         return step
-    if is_product(value) and is_added(read_moves(step.root)[1] for step in reversed(nearer)):
-        return contraction(f"a sum below {op_name(top)}")
     shared = _find_shared_move(graph, moves, wanted)
     link = replace(step.link, shared=shared or step.link.shared)
     return replace(
@@ -267,12 +257,9 @@ def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
     if not has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
     shared = shared or find_shared_scalar(graph, [root])
-    split = is_split_addition(root, source)
     described = scene.certified.describe(reading.map, root, source)
     keeps_nan, together = do_keep_nan([root], scene), find_inseparable(source)
-    link = Link(
-        described, read_dtype(root), count_steps([root]), shared, split, together, keeps_nan
-    )
+    link = Link(described, read_dtype(root), count_steps([root]), shared, together, keeps_nan)
     ways = read_rebuilding(root, reading)
     return Step(link, root, source, (reading.data,), frozenset([root]), *ways)
 
@@ -285,7 +272,7 @@ def _read_rounding(graph, root, scene, shared, rounding) -> Step | Refusal:
     for call in rounding.region[1:3]:
         shared = shared or find_sharing(graph, call, 1)
     dtype, source = read_dtype(root), rounding.source
-    link = Link(rounding.describe(*smaller), dtype, 3, shared, False, find_inseparable(source))
+    link = Link(rounding.describe(*smaller), dtype, 3, shared, find_inseparable(source))
     build = partial(build_signed_rounding, constants=[relay.const(v, dtype) for v in smaller])
     rebuilds = {root: Rebuild((0,), build)}
     return Step(link, root, source, (0,), frozenset(rounding.region), rebuilds=rebuilds)

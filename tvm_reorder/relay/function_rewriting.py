@@ -68,7 +68,7 @@ class FunctionRewriting:
         What is being built under.
     rules : sequence of Rule
         The rules, in the order they run.
-    guards : bool
+    in_build, any_target : bool
         As of ``ReorderActivations``.
     names : sequence of PoolName
         The function's max pools, and maybe more behind them.
@@ -79,7 +79,8 @@ class FunctionRewriting:
     config: ReorderConfig
     context: tvm.transform.PassContext
     rules: Sequence[Rule]
-    guards: bool
+    in_build: bool
+    any_target: bool
     names: Sequence[PoolName]
     left_out: Mapping[int, Decision]
 
@@ -88,7 +89,9 @@ class FunctionRewriting:
     ) -> tuple[tvm.IRModule, list[Site], list[Exception]]:
         """The module with the function rewritten, its pools, and what went wrong at them."""
         graph = open_graph(mod[variable])
-        around = read_surroundings(mod, variable, self.context, self.config)
+        around = read_surroundings(
+            mod, variable, self.context, self.config, self.in_build, self.any_target
+        )
         decider = make_decider(self.config, self.context, around.target)
         broken: dict[int, Exception] = {}
         while True:
@@ -163,7 +166,8 @@ class _Attempt:
 
     def _run_rule(self, rule: Rule) -> bool:
         """True if the rule moved something."""
-        graph, numbers, guards = self._graph, self._numbers, self._task.guards
+        graph, numbers = self._graph, self._numbers
+        kernels, in_build = self._around.kernels, self._task.in_build
         if not rule.needs <= graph.operators:
             return False
         judge = Judge(graph, self._around)
@@ -174,7 +178,7 @@ class _Attempt:
         if written:
 
             def make(some):
-                function, order = apply(graph, rule, numbers, some, guards)
+                function, order = apply(graph, rule, numbers, some, kernels, in_build)
                 return self._replace(function), order
 
             self._is_changed = True

@@ -1,15 +1,16 @@
-"""Operators that only move values about: layout_transform, reshape, transpose and their like.
+"""Operators that only move or select values: reshape, transpose, strided_slice and their like.
 
 Identity
-    A move m puts the value of position p(i) at position i, for a one-to-one map p that depends on
-    shapes and attributes alone: m(x)[i] = x[p(i)].  For f applied value by value with an operand c,
-    broadcast to the shape of x,
+    A move m puts the value of position p(i) at position i, for a map p that depends on shapes and
+    attributes alone: m(x)[i] = x[p(i)].  For f applied value by value with an operand c, broadcast
+    to the shape of x,
 
         m(f(x, c)) = f(m(x), m(c)),   because both are f(x[p(i)], c[p(i)]) at position i, hence
         maxpool(m(f(x, c))) = maxpool(f(m(x), m(c))) = f(maxpool(m(x)), c')
 
     for f non-decreasing in x, if m(c) is the same all over each window; c' is m(c) with one element
-    along the window axes.  Any number of moves is one: m_1(m_2(c)).
+    along the window axes.  Any number of moves is one: m_1(m_2(c)).  The map p need be neither
+    one-to-one nor onto: a slice leaves values out.
 
 Side conditions
     * c is a constant, so that m(c) can be computed and looked at; a single number is m(c) itself.
@@ -18,10 +19,14 @@ Side conditions
     * How an operator moves values is known here (`_CARRIERS`).  Below one of the others an operand
       has to be a single number.
     * The operator writes nothing of its own, such as zeros that fill up a block of channels.
+    * It gives no more values than it takes.  What repeats them (upsampling, tile, repeat,
+      broadcast_to) commutes with f just as well, but above it f runs on fewer values already.
+    * Whatever it takes besides the values is constant: `take` by constant indices.
     * A product above the operator and a sum below it stay apart: TVM may make one kernel of them,
       with one rounding, or two.
 
-The moves stay between the chain's input and the pool, unless they undo one another.
+The moves stay between the chain's input and the pool, unless they undo one another.  ``split`` is
+none of them: the value that it takes is used as often as it has parts that anyone wants.
 
 Sources: ``src/tir/ir/data_layout.cc`` for `_carry_layout`; for `needs_gap` ``SimplifyTranspose`` in
 ``src/relay/transforms/simplify_expr.cc``, which takes a transposition next to a layout_transform
@@ -38,7 +43,7 @@ from math import prod
 import numpy as np
 from tvm import relay
 
-from .facts import PoolFacts, read_shape
+from .facts import PoolFacts, read_constant, read_shape
 from .sites import op_name
 
 Moves = tuple[relay.Call, ...]  # from the pool upwards
@@ -46,11 +51,11 @@ _SIMPLIFIED = frozenset(["transpose", "layout_transform"])
 
 
 def is_move(expr: relay.Expr) -> bool:
-    """True for an operator whose values are those of its only operand, each of them once."""
-    if op_name(expr) not in MOVES or len(expr.args) != 1:
+    """True for an operator all of whose values are its first operand's, and no more than those."""
+    if op_name(expr) not in MOVES or any(read_constant(other) is None for other in expr.args[1:]):
         return False
     before, after = (read_shape(e.checked_type) for e in (expr.args[0], expr))
-    return None not in (*before, *after) and prod(before) == prod(after)
+    return None not in (*before, *after) and prod(before) >= prod(after)
 
 
 def is_flat_prelu(root: relay.Expr) -> bool:
@@ -139,6 +144,34 @@ def _carry_reverse(values: np.ndarray, move: relay.Call) -> np.ndarray:
     return np.flip(values, int(move.attrs.axis))
 
 
+def _carry_slice(values: np.ndarray, move: relay.Call) -> np.ndarray | None:
+    """TVM cuts off and counts from the end as Python does."""
+    attrs = move.attrs
+    begin, end = ([int(number) for number in numbers] for numbers in (attrs.begin, attrs.end))
+    if str(attrs.slice_mode) != "end":
+        return None
+    strides = [int(stride) for stride in attrs.strides] + [1] * len(begin)
+    axes = [int(axis) for axis in attrs.axes or range(len(begin))]
+    slices = [slice(None)] * values.ndim
+    for axis, *numbers in zip(axes, begin, end, strides):
+        slices[axis] = slice(*numbers)
+    return _check(values[tuple(slices)], move)
+
+
+def _carry_take(values: np.ndarray, move: relay.Call) -> np.ndarray | None:
+    attrs, indices = move.attrs, read_constant(move.args[1])
+    mode = str(attrs.mode)
+    if int(attrs.batch_dims) != 0 or mode == "fast":  # which reads any memory there is
+        return None
+    axis = None if attrs.axis is None else int(attrs.axis)
+    return _check(np.take(values, indices, axis, mode=mode), move)
+
+
+def _check(values: np.ndarray, move: relay.Call) -> np.ndarray | None:
+    """The values, if they have the shape that TVM gives them."""
+    return values if values.shape == read_shape(move.checked_type) else None
+
+
 def _carry_layout(values: np.ndarray, move: relay.Call) -> np.ndarray | None:
     """Through the layout with an axis a letter, which both sides are blocked forms of."""
     before, after = (_read_layout(move.attrs[name]) for name in ("src_layout", "dst_layout"))
@@ -180,6 +213,8 @@ _CARRIERS: dict[str, Callable[[np.ndarray, relay.Call], np.ndarray | None]] = {
     "expand_dims": _carry_reshape,
     "transpose": _carry_transpose,
     "reverse": _carry_reverse,
+    "strided_slice": _carry_slice,
+    "take": _carry_take,
     "layout_transform": _carry_layout,
     "nn.space_to_depth": _carry_unknown,
     "nn.depth_to_space": _carry_unknown,

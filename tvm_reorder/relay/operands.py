@@ -7,16 +7,22 @@ anything else has to be a single number.  A constant is finite.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from tvm import relay
 
-from ..core.refusal import Refusal, non_finite, unknown_sign, varies
+from ..core.refusal import Reason, Refusal, non_finite, unknown_sign, varies
 from .facts import PoolFacts, read_constant, read_dtype, read_shape
 from .moves import carry
 from .scene import Scene, is_full_size
 from .sites import op_name
+
+T = TypeVar("T")
+_SHAPING = frozenset(
+    ["broadcast_to", "broadcast_to_like", "cast", "expand_dims", "reshape", "squeeze"]
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,31 @@ def read_operand(expr: relay.Expr, scene: Scene, name: str) -> Operand | Refusal
     if shrunk is None:
         return varies(subject)
     return Operand(_unbounded(shrunk), relay.const(shrunk, read_dtype(expr)))
+
+
+def explain_unknown(outcome: T, call: relay.Call, scene: Scene) -> T:
+    """The refusal of an unknown operand of a call, with what it is; any other outcome as it is."""
+    if not isinstance(outcome, Refusal) or outcome.reason is not Reason.UNKNOWN_SIGN:
+        return outcome
+    varying = [argument for argument in call.args if is_full_size(argument, scene.pool)]
+    data = (varying or call.args)[0]
+    for operand in call.args:
+        if operand.same_as(data) or read_constant(operand) is not None:
+            continue
+        source = find_source(operand)
+        if isinstance(source, relay.Var) and source in scene.parameters:
+            variable = f"the variable {source.name_hint!r}"
+            return replace(outcome, actual=variable, lift="bind it, if it is a parameter")
+        if isinstance(source, relay.Constant):
+            return replace(outcome, actual=f"of {read_dtype(operand)}, which is not read here")
+    return outcome
+
+
+def find_source(operand: relay.Expr) -> relay.Expr:
+    """What an operand is without what only shapes or casts it."""
+    while op_name(operand) in _SHAPING:
+        operand = operand.args[0]
+    return operand
 
 
 def unknown_above(subject: str, pool: PoolFacts) -> Refusal:

@@ -13,15 +13,16 @@ from functools import partial
 import numpy as np
 from tvm import relay
 from tvm.ir import Span
+from tvm.relay.op import OpPattern
 
-from ..core.intervals import is_integer
+from ..core.enclosure import FLOATS, cast, is_integer
 from ..core.monotone import Direction, MonotoneMap
 from ..core.refusal import Reason, Refusal, non_finite, unknown_sign, varies
 from .activations import ACTIVATIONS
 from .facts import PoolFacts, read_constant, read_dtype
-from .operands import finite_or, place, unknown_above
+from .operands import explain_unknown, finite_or, place, unknown_above
 from .prelu import build_prelu, make_leaky
-from .quantised import describe_fixed_point_multiply, truncate
+from .quantised import describe_fixed_point_multiply
 from .scene import Reading, Scene
 from .sites import op_name
 from .two_arguments import TWO_ARGUMENTS, read_two_arguments, shift
@@ -39,7 +40,9 @@ def read_operator(call: relay.Call, scene: Scene) -> Reading | Refusal:
         The map, or why the operator is not one along the window.
     """
     reading = _read_by_table(call, scene)
-    if isinstance(reading, Refusal) or op_name(call) in _COMMUTE_WITH_ROUNDING:
+    if isinstance(reading, Refusal):
+        return explain_unknown(reading, call, scene)
+    if op_name(call) in _COMMUTE_WITH_ROUNDING:
         return reading
     if "bfloat16" in (read_dtype(call), read_dtype(call.args[reading.data])):
         # TVM computes bfloat16 kernels in float32 and rounds where they end (BF16ComputeLegalize),
@@ -57,9 +60,15 @@ def _read_by_table(call: relay.Call, scene: Scene) -> Reading | Refusal:
         return _PARAMETERISED[name](call, scene)
     if name in TWO_ARGUMENTS:
         return read_two_arguments(call, scene)
-    return Refusal(
-        Reason.UNKNOWN_OPERATOR, f"{name} on the way to the pool", "unknown", "a known activation"
-    )
+    lift = "register_activation makes one known" if _can_be_registered(call) else ""
+    subject = f"{name} on the way to the pool"
+    return Refusal(Reason.UNKNOWN_OPERATOR, subject, "unknown", "a known activation", lift)
+
+
+def _can_be_registered(call: relay.Call) -> bool:
+    """True for an elementwise operator of one argument that keeps its dtype."""
+    is_function = len(call.args) == 1 and read_dtype(call) == read_dtype(call.args[0])
+    return is_function and call.op.get_attr("TOpPattern") == OpPattern.ELEMWISE
 
 
 def _read_clip(call, scene):
@@ -72,8 +81,10 @@ def _read_clip(call, scene):
 
 
 def _read_leaky_relu(call, scene):
-    alpha = float(call.attrs.alpha)
-    return Reading(make_leaky("nn.leaky_relu", np.asarray(alpha), scene.pool))
+    alpha, dtype = float(call.attrs.alpha), read_dtype(call)
+    kind = object if is_integer(dtype) else "float64" if dtype == "bfloat16" else dtype
+    slope = int(alpha) if kind is object else alpha  # TVM casts it to the dtype
+    return Reading(make_leaky("nn.leaky_relu", np.asarray(slope, kind), scene.pool))
 
 
 def _read_prelu(call, scene):
@@ -103,22 +114,14 @@ def _read_cast(call, scene):
             "unknown",
             "a cast between numbers",
         )
-    # For integers the interval check needs unbounded values; float casts are correctly rounded.
-    convert = truncate if is_integer(target) else _float_cast(target)
-    return Reading(MonotoneMap(f"cast to {target}", _RISING, 0, convert))
+    is_known = is_integer(target) or target in FLOATS
+    evaluate = (lambda x: cast(x, target)) if is_known else None
+    return Reading(MonotoneMap(f"cast to {target}", _RISING, 0, evaluate))
 
 
 def _read_fixed_point(call, scene):
     described = describe_fixed_point_multiply(call, scene.pool, scene.target)
     return described if isinstance(described, Refusal) else Reading(described)
-
-
-def _float_cast(target: str):
-    try:
-        dtype = np.dtype(target)
-    except TypeError:
-        return None
-    return lambda x: x.astype(dtype)
 
 
 def _read_bias_add(call, scene):

@@ -19,7 +19,7 @@ MAX_POOLS = (
     "nn.adaptive_max_pool2d",
     "nn.adaptive_max_pool3d",
 )
-MAX_REDUCTION = "max"  # over the spatial axes it is a global max pool
+MAX_REDUCTION = "max"  # a pool with one window over the axes that it reduces
 AVERAGE_POOLS = (
     "nn.avg_pool1d",
     "nn.avg_pool2d",

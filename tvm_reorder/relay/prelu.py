@@ -6,6 +6,7 @@ import numpy as np
 from tvm import relay
 from tvm.ir import Span
 
+from ..core.enclosure import where_positive
 from ..core.monotone import Direction, MonotoneMap, collapse
 from ..core.refusal import Reason
 from .facts import PoolFacts
@@ -16,7 +17,7 @@ _RISING = (Direction.RISING,)
 
 def make_leaky(name: str, slopes: np.ndarray, pool: PoolFacts) -> MonotoneMap:
     """x where x > 0, else slope * x: rising for a slope of 0 or more, else a valley."""
-    lowest = slopes.min(initial=np.inf)
+    lowest = slopes.astype(np.float64).min(initial=np.inf)  # of integers too
     directions = _RISING
     if lowest < 0:
         planes = spread(slopes, pool)
@@ -25,7 +26,7 @@ def make_leaky(name: str, slopes: np.ndarray, pool: PoolFacts) -> MonotoneMap:
         name,
         directions,
         0,
-        lambda x: np.where(x > 0, x, (x * slopes.astype(x.dtype))),
+        lambda x: where_positive(x, lambda above: above, lambda below: below * slopes),
         Reason.NEGATIVE_SLOPE if lowest < 0 else None,
         f"{lowest:g}" if lowest < 0 else "",
     )
@@ -57,9 +58,10 @@ def build_prelu(
         flat = _mark(relay.reshape(data, [-1]), span)
         bent = _mark(relay.nn.prelu(flat, relay.const(line, dtype), axis=0), span)
         return _mark(relay.reshape(bent, pool.pooled_shape), span)
-    axis = axes[0] if axes else pool.channel_axis % slopes.ndim
+    others = [axis for axis in range(slopes.ndim) if axis not in pool.window_axes]
+    axis = axes[0] if axes else others[-1] if others else 0
     line = np.moveaxis(slopes, axis, 0).reshape(slopes.shape[axis], -1)[:, 0]
-    line = np.broadcast_to(line, (pool.shape[axis],))
+    line = np.broadcast_to(line, (pool.pooled_shape[axis],))
     return _mark(relay.nn.prelu(data, relay.const(line, dtype), axis), span)
 
 

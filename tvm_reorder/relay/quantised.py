@@ -23,10 +23,11 @@ import numpy as np
 from tvm import relay
 from tvm.ir import Span
 
+from ..core.enclosure import at_ends
 from ..core.measured import MEASURED_TARGET
 from ..core.monotone import Direction, MonotoneMap, directions_from_signs
 from ..core.refusal import Reason, Refusal, unknown_sign, varies
-from .facts import PoolFacts, read_constant, read_dtype, read_shape
+from .facts import PoolFacts, read_constant, read_dtype, read_filled
 from .operands import place, spread
 from .sites import op_name
 
@@ -58,17 +59,11 @@ class SignedRounding:
     def describe(self, upper: np.ndarray, lower: np.ndarray) -> MonotoneMap:
         """The map, with addends that broadcast over the tensor."""
         falls = bool(np.any(upper < lower))
-        return MonotoneMap(
-            "rounding by sign",
-            (Direction.OTHER,) if falls else _RISING,
-            0,
-            lambda x: x + np.where(x >= 0, upper.astype(object), lower.astype(object)),
-        )
-
-
-def truncate(values: np.ndarray) -> np.ndarray:
-    """Numbers as Python integers, towards zero as a cast does; infinities stay."""
-    return np.frompyfunc(lambda v: int(v) if np.isfinite(float(v)) else v, 1, 1)(values)
+        if falls:
+            return MonotoneMap("rounding by sign", (Direction.OTHER,), 0)
+        above, below = upper.astype(object), lower.astype(object)
+        evaluate = at_ends(lambda x: x + np.where(x >= 0, above, below))
+        return MonotoneMap("rounding by sign", _RISING, 0, evaluate)
 
 
 def describe_left_shift(name, values, data, pool) -> MonotoneMap | Refusal:
@@ -123,7 +118,7 @@ def describe_fixed_point_multiply(
         name,
         directions,
         0 if target == MEASURED_TARGET else None,
-        lambda x: compute(x, *operands),
+        at_ends(lambda x: compute(x, *operands)),
         Reason.NEGATIVE_SCALE if lowest < 0 else None,
         f"{lowest}" if lowest < 0 else "",
     )
@@ -146,7 +141,7 @@ def _read_numbers(call, pool: PoolFacts):
             right = 1 - shift
         return (*(np.asarray(n, object) for n in (multiplier, left, right)), shifts)
     subject = "the multiplier of fixed_point_multiply_per_axis"
-    axes = [int(axis) for axis in call.attrs.axes]
+    axes = [int(axis) % len(pool.shape) for axis in call.attrs.axes]
     values = [read_constant(argument) for argument in call.args[1:4]]
     if any(value is None for value in values):
         return unknown_sign(subject)
@@ -194,18 +189,11 @@ def read_signed_rounding(root: relay.Call) -> SignedRounding | None:
     condition, *addends = choice.args
     if op_name(condition) != "greater_equal" or not condition.args[0].same_as(source):
         return None
-    zero, *values = (_read_filled(expr) for expr in (condition.args[1], *addends))
+    zero, *values = (read_filled(expr) for expr in (condition.args[1], *addends))
     if zero is None or np.any(zero) or any(value is None for value in values):
         return None
     helpers = [e for e in (condition.args[1], *addends) if isinstance(e, relay.Call)]
     return SignedRounding(source, (root, choice, condition, *helpers), *values)
-
-
-def _read_filled(expr: relay.Expr) -> np.ndarray | None:
-    """A constant, also one that TVM has not folded."""
-    if op_name(expr) == "zeros":
-        return np.zeros(read_shape(expr.checked_type), read_dtype(expr))
-    return read_constant(expr)
 
 
 def build_signed_rounding(data: relay.Expr, span: Span, constants) -> relay.Call:

@@ -8,7 +8,7 @@ before, on the enumerated pools, and the callback only looks its pool up.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import relay
 from tvm.relay.dataflow_pattern import DFPatternCallback, rewrite
@@ -21,13 +21,15 @@ from ..core.workload import SiteWorkload
 from .context import Surroundings
 from .facts import read_pool
 from .guards import guard, needs_guard
+from .kernels import Kernels
+from .pairs import PairReader, read_behind
 from .patterns import make_max_pool_pattern
-from .products import find_summands
 from .reductions import restore_shape
 from .rules import Match, Rule
 from .rules.rule import mark_span
 from .scene import Scene
 from .sites import FunctionGraph
+from .steps import Step
 from .zeros import find_sign_readers
 
 
@@ -61,6 +63,11 @@ class Verdict:
         is_kept = self.decision is not None and self.decision.action is Action.KEEP
         return isinstance(self.outcome, Plan) and not is_kept
 
+    @property
+    def moved(self) -> Sequence[Step]:
+        """The steps that the plan moves, from the pool upwards."""
+        return self.match.steps[: self.outcome.moved]
+
 
 class Judge:
     """Reads and checks the pools of one function.
@@ -76,19 +83,26 @@ class Judge:
     def __init__(self, graph: FunctionGraph, around: Surroundings):
         self._graph = graph
         self._around = around
-        self._summands = find_summands(graph)
+        self._pairs = PairReader(around.kernels, read_behind(graph, around.kernels))
         self._readers = find_sign_readers(graph, around.others_divide)
+        self._parameters = frozenset(graph.function.params)
 
     def judge(self, rule: Rule, pool: relay.Call, config: ReorderConfig) -> Verdict:
         """What a rule makes of one pool."""
         around, facts = self._around, read_pool(pool, self._graph)
-        reader = self._readers.get(pool)
-        scene = Scene(facts, around.target, around.certified, pool in self._summands, reader)
-        match = rule.read(self._graph, pool, scene)
-        outcome = None if match is None else rule.check(match.chain, config)
-        if around.obstacle and isinstance(outcome, Plan):
-            outcome = around.obstacle
-        return Verdict(outcome, match, str(facts.window))
+        scene = Scene(
+            facts,
+            around.target,
+            around.certified,
+            self._pairs,
+            self._readers.get(pool),
+            self._parameters,
+        )
+        match, window = rule.read(self._graph, pool, scene), str(facts.window)
+        if match is None:
+            return Verdict(None, None, window)
+        chain = replace(match.chain, obstacle=around.obstacle)
+        return Verdict(rule.check(chain, config), match, window)
 
 
 def apply(
@@ -96,7 +110,8 @@ def apply(
     rule: Rule,
     numbers: Sequence[int | None],
     written: Mapping[int, Verdict],
-    guards: bool,
+    kernels: Kernels,
+    in_build: bool,
 ) -> tuple[relay.Function, list[int | None]]:
     """Make the planned exchanges.
 
@@ -110,8 +125,10 @@ def apply(
         The site of each max pool, in order of execution.
     written : mapping of int to Verdict
         The plans to carry out, by site.
-    guards : bool
-        True if passes that fold constants are still to come.
+    kernels : Kernels
+        What is known of the kernels.
+    in_build : bool
+        True at the pass's place in `relay.build`; see ``guards.py``.
 
     Returns
     -------
@@ -122,9 +139,13 @@ def apply(
         above may come later or earlier now.  None for the second pool of a site that needs both
         ends of its windows.
     """
-    exchange = _Exchange(
-        graph if guards else None, rule, dict(zip(graph.max_pools, numbers)), written
-    )
+    sites = dict(zip(graph.max_pools, numbers))
+    guarded = {
+        pool
+        for pool, number in sites.items()
+        if number in written and needs_guard(graph, pool, written[number].moved, in_build)
+    }
+    exchange = _Exchange(rule, sites, written, guarded, kernels.apart)
     function = rewrite(exchange, graph.function)
     pools = FunctionGraph(function).max_pools  # untyped: a `max` over any axes is among them
     return function, [exchange.numbers[pool] for pool in pools if pool in exchange.numbers]
@@ -135,18 +156,20 @@ class _Exchange(DFPatternCallback):
 
     def __init__(
         self,
-        guarded: FunctionGraph | None,
         rule: Rule,
         sites: Mapping[relay.Call, int | None],
         written: Mapping[int, Verdict],
+        guarded: set[relay.Call],
+        apart: bool,
     ):
         super().__init__(require_type=False, rewrite_once=True)
         self.pattern = make_max_pool_pattern()
         self.numbers: dict[relay.Call, int | None] = {}
-        self._guarded = guarded
         self._rule = rule
         self._sites = sites
         self._written = written
+        self._guarded = guarded
+        self._apart = apart
 
     def callback(self, pre, post, node_map):
         if pre not in self._sites:
@@ -159,8 +182,5 @@ class _Exchange(DFPatternCallback):
         value, (own, *others) = self._rule.rewrite(verdict.outcome, verdict.match, post)
         self.numbers[own] = number
         self.numbers.update(dict.fromkeys(others))
-        axes = verdict.match.pool.window_axes
-        value = restore_shape(value, post, axes, mark_span(post.span, self._rule.name))
-        steps = verdict.match.steps[: verdict.outcome.moved]
-        is_guarded = self._guarded is not None and needs_guard(self._guarded, pre, steps)
-        return guard(value) if is_guarded else value
+        value = restore_shape(value, pre, mark_span(post.span, self._rule.name))
+        return guard(value, self._apart) if pre in self._guarded else value

@@ -10,11 +10,11 @@ from typing import NamedTuple
 from tvm import relay
 
 from ..core.chain import Link
+from ..core.monotone import MonotoneMap
 from ..core.refusal import Reason, Refusal
 from .facts import read_shape
-from .moves import Moves, read_moves, undo_one_another
+from .moves import Moves, undo_one_another
 from .patterns import FENCE
-from .products import adds, find_passed, is_added, is_product
 from .scene import Build, Reading, Scene
 from .sites import FunctionGraph, op_name
 
@@ -56,6 +56,8 @@ class Step:
         Calls to be made anew behind the pool, and how.
     moves : tuple of relay.Call
         Operators from `root` upwards that only move values; the step itself stands above them.
+    maps : dict
+        Of a step of several calls: each value inside it as a map of the step's source.
     """
 
     link: Link
@@ -66,6 +68,7 @@ class Step:
     replace: dict[relay.Expr, relay.Expr] = field(default_factory=dict)
     rebuilds: dict[relay.Expr, Rebuild] = field(default_factory=dict)
     moves: Moves = ()
+    maps: dict[relay.Expr, MonotoneMap] = field(default_factory=dict)
 
 
 def read_rebuilding(call: relay.Call, reading: Reading) -> tuple[dict, dict]:
@@ -104,22 +107,6 @@ def has_windows_of(source: relay.Expr, scene: Scene) -> bool:
     shape, pooled = read_shape(source.checked_type), scene.pool.shape
     same_rank = len(shape) == len(pooled)
     return same_rank and all(shape[axis] == pooled[axis] for axis in scene.pool.window_axes)
-
-
-def is_split_addition(call: relay.Call, source: relay.Expr) -> bool:
-    """True if the call adds to a product that would stay behind."""
-    return adds(call, source) and is_product(source)
-
-
-def mark_splits(steps: list[Step]) -> list[Step]:
-    """Steps that stand between a product and a sum split the two as the sum itself does."""
-    values, marked = [read_moves(step.root)[1] for step in steps], []
-    for k, step in enumerate(steps):
-        passes = find_passed(values[k]) is not None
-        if passes and is_added(values[k::-1]) and is_product(step.source):
-            step = replace(step, link=replace(step.link, is_split_addition=True))
-        marked.append(step)
-    return marked
 
 
 def count_steps(region: Iterable[relay.Expr]) -> int:

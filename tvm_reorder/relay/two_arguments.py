@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from tvm import relay
 
+from ..core.library import power
 from ..core.monotone import Direction, MonotoneMap, directions_from_signs, guess_direction
 from ..core.refusal import Reason, Refusal, unknown_sign, varies
 from .facts import is_constant
@@ -40,7 +41,7 @@ def read_two_arguments(call: relay.Call, scene: Scene) -> Reading | Refusal:
     if not full:  # nothing varies along the window; the constant is the operand then
         full = [1 if is_constant(call.args[0]) else 0]
     if len(full) != 1:
-        return varies(f"the other operand of {name}")
+        return varies(f"the other operand of {name} ({op_name(call.args[1])})")
     data = full[0]
     operand = read_operand(call.args[1 - data], scene, name)
     if isinstance(operand, Refusal):
@@ -106,7 +107,7 @@ def _describe_power(name, values, data, pool):
     detail = "a power whose direction depends on its operands"
     if data == 1 or values is None:
         return MonotoneMap(name, (Direction.OTHER,), None, None, Reason.NOT_MONOTONE, detail)
-    evaluate = lambda x: np.power(x, values)  # noqa: E731
+    evaluate = lambda x: power(x, values)  # noqa: E731
     return MonotoneMap(
         name, (guess_direction(evaluate),), None, evaluate, Reason.NOT_MONOTONE, detail
     )

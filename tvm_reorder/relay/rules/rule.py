@@ -97,7 +97,8 @@ def rebuild_pool(
     """
     for move in reversed(find_moves(match.steps[:moved])):
         data = relay.annotation.stop_fusion(data) if needs_gap(move, data) else data
-        data = mark_call(relay.Call(move.op, [data], move.attrs), move.span, rule)
+        again = relay.Call(move.op, [data, *move.args[1:]], move.attrs)
+        data = mark_call(again, move.span, rule)
     data = turn(data)
     if match.pool.pad is not None:
         pad = pool.args[0]
