@@ -35,7 +35,8 @@ def test_merging_keeps_the_better_outcome_and_the_later_miss():
 def test_what_was_kept_first_may_be_exchanged_later():
     kept = Site("a", Status.KEPT, "2x2", ("nn.relu",), None, 16, 4, "ExchangeChain")
     assert kept.merged_with(DONE) is DONE and DONE.merged_with(kept) is DONE
-    assert kept.merged_with(REFUSED) is kept and REFUSED.merged_with(kept) is kept
+    assert kept.merged_with(REFUSED) == replace(kept, refusal=MISS)
+    assert REFUSED.merged_with(kept) is kept
 
 
 def test_rounds_of_one_rule_are_one_rule():
@@ -87,7 +88,7 @@ def test_the_latest_run_is_shown_and_json_has_the_keys():
     site = json.loads(report.to_json())["sites"][0]
     assert set(site) == {
         *("name", "status", "reason", "explanation", "chain", "window", "ends"),
-        *("evaluations_before", "evaluations_after", "decision"),
+        *("evaluations_before", "evaluations_after", "rule", "decision"),
     }
     assert site["status"] == "exchanged" and site["reason"] is None
     assert "4.00x fewer evaluations" in str(report)

@@ -195,8 +195,8 @@ def test_random_networks(seed):
     changed, _ = tvm_reorder.reorder(mod, decision="exchange")
     for result, wanted in zip(build_without_lets(changed, inputs), expected):
         np.testing.assert_array_equal(result, wanted)
-    twice, report = tvm_reorder.reorder(changed, decision="exchange")
-    tvm.ir.assert_structural_equal(changed, twice)
+    _, report = tvm_reorder.reorder(changed, decision="exchange")
+    assert not report.exchanged
 
 
 def build_without_lets(mod, inputs):
