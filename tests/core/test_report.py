@@ -4,7 +4,9 @@ import json
 from dataclasses import replace
 from threading import Thread
 
-from tvm_reorder.core.refusal import Reason, Refusal
+import pytest
+
+from tvm_reorder.core.refusal import Reason, Refusal, internal_error
 from tvm_reorder.core.report import Report, Site, Status
 
 MISS = Refusal(Reason.NOT_MONOTONE, "sin", "neither rising nor falling", "monotone")
@@ -30,6 +32,44 @@ def test_merging_keeps_the_better_outcome_and_the_later_miss():
     assert DONE.merged_with(nothing) is DONE
 
 
+def test_what_was_kept_first_may_be_exchanged_later():
+    kept = Site("a", Status.KEPT, "2x2", ("nn.relu",), None, 16, 4, "ExchangeChain")
+    assert kept.merged_with(DONE) is DONE and DONE.merged_with(kept) is DONE
+    assert kept.merged_with(REFUSED) == replace(kept, refusal=MISS)
+    assert REFUSED.merged_with(kept) is kept
+
+
+def test_rounds_of_one_rule_are_one_rule():
+    second = Site("a", Status.EXCHANGED, "2x2", ("tanh",), None, 32, 8, "ExchangeChain")
+    assert DONE.merged_with(second).rule == "ExchangeChain"
+
+
+def test_a_failure_is_shown_until_the_next_run():
+    report = Report()
+    report.fail(ValueError("planted"))
+    assert "the pass failed" in str(report) and report.errors
+    report.add((DONE,))
+    assert report.failure is None and len(report.errors) == 1
+    assert "1 exchanged" in str(report)
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (IndexError("tuple index out of range"), "(IndexError: tuple index out of range)"),
+        (
+            ValueError("Traceback:\n  somewhere\nTVMError: this is it\n"),
+            "(ValueError: TVMError: this",
+        ),
+        (KeyError(), "(KeyError)"),
+    ],
+)
+def test_an_internal_error_is_one_line(error, said):
+    refusal = internal_error(error)
+    assert refusal.reason is Reason.INTERNAL_ERROR and said in str(refusal)
+    assert "\n" not in str(refusal) and "please report" in str(refusal)
+
+
 def test_two_exchanges_of_one_pool_add_up():
     second = Site("a", Status.EXCHANGED, "2x2", ("tanh",), MISS, 32, 8, "ExchangeConcatenate")
     merged = DONE.merged_with(second)
@@ -48,7 +88,7 @@ def test_the_latest_run_is_shown_and_json_has_the_keys():
     site = json.loads(report.to_json())["sites"][0]
     assert set(site) == {
         *("name", "status", "reason", "explanation", "chain", "window", "ends"),
-        *("evaluations_before", "evaluations_after", "decision"),
+        *("evaluations_before", "evaluations_after", "rule", "decision"),
     }
     assert site["status"] == "exchanged" and site["reason"] is None
     assert "4.00x fewer evaluations" in str(report)

@@ -1,4 +1,4 @@
-"""Constants of steps above operators that only move values: moved along, or refused."""
+"""Constants above operators that only move values: they are moved along, or refused."""
 
 from math import prod
 
@@ -195,12 +195,12 @@ def test_random_networks(seed):
     changed, _ = tvm_reorder.reorder(mod, decision="exchange")
     for result, wanted in zip(build_without_lets(changed, inputs), expected):
         np.testing.assert_array_equal(result, wanted)
-    twice, report = tvm_reorder.reorder(changed, decision="exchange")
-    tvm.ir.assert_structural_equal(changed, twice)
+    _, report = tvm_reorder.reorder(changed, decision="exchange")
+    assert not report.exchanged
 
 
 def build_without_lets(mod, inputs):
-    """Built and run without the TIR pass whose lets LLVM refuses (``floor_division``)."""
+    """Built and run without the lets that LLVM's verifier refuses (``floor_division.py``)."""
     disabled = ["tir.CommonSubexprElimTIR"]
     with tvm.transform.PassContext(opt_level=3, disabled_pass=disabled):
         return execute(relay.build(mod, TARGET), inputs)
@@ -305,9 +305,8 @@ def test_rounding_by_sign():
 
 
 def above_a_move(step):
-    return module(
-        max_pool(relay.layout_transform(step(conv2d(image())), "NCHW", "NHWC"), layout="NHWC")
-    )
+    moved = relay.layout_transform(step(conv2d(image())), "NCHW", "NHWC")
+    return module(max_pool(moved, layout="NHWC"))
 
 
 UNKNOWN = {

@@ -103,8 +103,8 @@ def varies(subject: str) -> Refusal:
 
 def internal_error(error: Exception) -> Refusal:
     """The refusal of a site at which the pass itself fails."""
-    lines = str(error).strip().splitlines() or [""]
-    text = f"{type(error).__name__}: {lines[-1].strip()}"  # TVM's last line says what is wrong
+    lines = str(error).strip().splitlines()[-1:]  # TVM's last line says what is wrong
+    text = ": ".join([type(error).__name__, *lines])
     return Refusal(
         Reason.INTERNAL_ERROR,
         "the pass at this site",

@@ -317,7 +317,7 @@ def _is_fused(site: Site) -> bool:
 
 
 def _describe_broken(pool: relay.Call, error: Exception) -> Site:
-    return Site(op_name(pool), Status.REFUSED, "", refusal=internal_error(error))
+    return Site(op_name(pool), Status.REFUSED, "not read", refusal=internal_error(error))
 
 
 def _describe_average(pool: relay.Call, graph: FunctionGraph) -> Site:

@@ -21,6 +21,7 @@ from .rule import (
     clamp,
     mark_call,
     mark_span,
+    rebuild_moves,
     rebuild_pool,
     rebuild_steps,
 )
@@ -64,14 +65,16 @@ def _pool_one_end(plan, match, pool, steps: Sequence[Step], roots, data, rule):
     if plan.folds_signs:
         before, span = _leave, mark_span(data.span, rule)
         data = fold_signs(data, steps[-1].source, plan.ends.signs, span)
-    pooled = rebuild_pool(pool, match, plan.moved, data, rule, before)
+    data = before(rebuild_moves(match, plan.moved, data, rule))
+    pooled = rebuild_pool(pool, match, plan.moved, data, rule)
     return rebuild_steps(steps, roots, turn(pooled), rule), (pooled,)
 
 
 def _pool_both_ends(plan, match, pool, steps: Sequence[Step], roots, data, rule):
     turn = _make_turn(plan, match, pool, rule)
+    data = rebuild_moves(match, plan.moved, data, rule)
     largest = rebuild_pool(pool, match, plan.moved, data, rule)
-    smallest = rebuild_pool(pool, match, plan.moved, data, rule, turn)
+    smallest = rebuild_pool(pool, match, plan.moved, turn(data), rule)
     ends = (largest, turn(smallest))
     values = [rebuild_steps(steps, roots, end, rule, end is not ends[0]) for end in ends]
     return mark_call(relay.maximum(*values), pool.span, rule), (largest, smallest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -82,24 +82,19 @@ def mark_call(call: relay.Call, span: Span | None, rule: str) -> relay.Call:
     return relay.Call(call.op, call.args, call.attrs, [], mark_span(span, rule))
 
 
-def rebuild_pool(
-    pool: relay.Call,
-    match: Match,
-    moved: int,
-    data: relay.Expr,
-    rule: str,
-    turn: Callable[[relay.Expr], relay.Expr] = lambda data: data,
-) -> relay.Call:
-    """The same pool, and its explicit padding, over the value below the `moved` steps.
-
-    What only moved values between these steps stands between that value and the pool; `turn` is
-    what is done to it then.
-    """
+def rebuild_moves(match: Match, moved: int, data: relay.Expr, rule: str) -> relay.Expr:
+    """The value below the `moved` steps, through what only moved values between these."""
     for move in reversed(find_moves(match.steps[:moved])):
         data = relay.annotation.stop_fusion(data) if needs_gap(move, data) else data
         again = relay.Call(move.op, [data, *move.args[1:]], move.attrs)
         data = mark_call(again, move.span, rule)
-    data = turn(data)
+    return data
+
+
+def rebuild_pool(
+    pool: relay.Call, match: Match, moved: int, data: relay.Expr, rule: str
+) -> relay.Call:
+    """The same pool, and its explicit padding, over what `moved` steps have left."""
     if match.pool.pad is not None:
         pad = pool.args[0]
         value = _pad_value(match, moved, pad.args[1])
