@@ -42,9 +42,7 @@ def runs_here(target: str) -> bool:
     return True
 
 
-TARGETS = [
-    t for t in ("llvm", "llvm -mcpu=core-avx2", "llvm -mcpu=skylake-avx512") if runs_here(t)
-]
+TARGETS = [t for t in ("llvm", "llvm -mcpu=core-avx2", "llvm -mcpu=skylake-avx512") if runs_here(t)]
 
 
 def draw_values(dtype: str) -> np.ndarray:

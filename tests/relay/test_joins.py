@@ -76,8 +76,9 @@ RISING = {
     "clip": lambda x: relay.minimum(relay.maximum(x, scalar(-1)), scalar(1)),
     "relu6": lambda x: relay.minimum(relay.nn.relu(x), scalar(6)),
     "a sum": lambda x: x + relay.nn.relu(x),
-    "prelu with slopes from 0": lambda x: relay.nn.relu(x)
-    - channels_first([0.1, 0.2, 0, 1]) * relay.nn.relu(relay.negative(x)),
+    "prelu with slopes from 0": lambda x: (
+        relay.nn.relu(x) - channels_first([0.1, 0.2, 0, 1]) * relay.nn.relu(relay.negative(x))
+    ),
 }
 FALLING = {
     "the larger of two": lambda x: relay.maximum(relay.negative(x), x * scalar(-0.5)),
