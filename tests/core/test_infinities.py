@@ -11,7 +11,7 @@ import pytest
 
 from tvm_reorder.core import library
 from tvm_reorder.core.chain import Chain, Link
-from tvm_reorder.core.checks import _find_exchanges
+from tvm_reorder.core.checks import Plan, check_exchange
 from tvm_reorder.core.config import ReorderConfig
 from tvm_reorder.core.enclosure import cast, where_positive
 from tvm_reorder.core.monotone import Direction, MonotoneMap, collapse, directions_from_signs
@@ -97,8 +97,12 @@ def exchange(maps, found, windows: np.ndarray, low_in, low_out) -> np.ndarray:
 def find(maps, dtypes, config):
     links = tuple(Link(step, dtype) for step, dtype in zip(maps, dtypes))
     window = PoolWindow((AXIS, AXIS))
-    chain = Chain(window, CHANNELS, links, dtypes, plane_shape=(CHANNELS,))
-    return _find_exchanges(chain, config)
+    # Signs that go into filters cost nothing, so that every exchange saves evaluations.
+    chain = Chain(window, CHANNELS, links, dtypes, filters=CHANNELS, plane_shape=(CHANNELS,))
+    outcome = check_exchange(chain, config)
+    if not isinstance(outcome, Plan):
+        return [], outcome
+    return [plan for plan in (outcome, outcome.wider) if plan], outcome.note
 
 
 def differences(maps, config, dtype: str, windows: np.ndarray):

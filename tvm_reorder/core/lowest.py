@@ -128,7 +128,8 @@ def find_infinity_objection(ends: Ends, chain: Chain, index: int, clamps: bool) 
         Reason.NEGATIVE_INFINITY,
         f"the result of {chain.links[index].map.name} for a window of nothing but {infinity}",
         actual,
-        "the same (licence strict)",
+        "the same",
+        "the licence strict asks for it",
     )
 
 

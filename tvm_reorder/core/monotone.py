@@ -66,7 +66,7 @@ def compose_directions(outer: Direction, inner: Direction) -> Direction:
 
 
 Evaluate = Callable[[np.ndarray], np.ndarray]
-ANY_RANK = (1, 1, 1, 1, 1)  # broadcasts against constants of every pool's rank
+ANY_RANK = (1, 1, 1, 1, 1, 1)  # broadcasts against constants of every pool's rank, and of more
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,9 @@ class MonotoneMap:
     def is_non_decreasing(self) -> bool:
         """True if every channel is."""
         return all(direction.is_non_decreasing for direction in self.directions)
+
+
+IDENTITY = MonotoneMap("identity", (Direction.RISING,), 0, lambda values: values)
 
 
 def compose(outer: MonotoneMap, inner: MonotoneMap) -> MonotoneMap:
@@ -152,7 +155,7 @@ def guess_direction(evaluate: Evaluate | None) -> Direction:
     if evaluate is None:
         return Direction.OTHER
     with np.errstate(all="ignore"):
-        values = np.asarray(evaluate(_GUESS_AT.reshape(-1, 1, 1, 1, 1)), np.float64).ravel()
+        values = np.asarray(evaluate(_GUESS_AT.reshape(-1, *ANY_RANK)), np.float64).ravel()
     if values.size != _GUESS_AT.size or np.isnan(values).any():
         return Direction.OTHER
     tolerance = _GUESS_ROUNDING * np.maximum(1, np.abs(values))

@@ -83,4 +83,4 @@ def _may_arise(total: MonotoneMap, dtype: str) -> bool:
 
 
 def _refuse(subject: str, actual: str, required: str) -> Refusal:
-    return Refusal(Reason.NAN, subject, actual, f"{required} (licence nan)")
+    return Refusal(Reason.NAN, subject, actual, required, "the licence nan asks for it")

@@ -16,7 +16,7 @@ from tvm.ir import Op
 from ..core.chain import Link
 from ..core.enclosure import choose
 from ..core.joins import JOINS
-from ..core.monotone import Direction, MonotoneMap, guess_direction
+from ..core.monotone import IDENTITY, Direction, MonotoneMap, guess_direction
 from ..core.pieces import COMPARISONS, FUNCTIONS, Part, describe_parts
 from ..core.refusal import Reason, Refusal, varies
 from .certified import read_function
@@ -24,17 +24,18 @@ from .facts import is_constant, read_constant, read_dtype, read_filled
 from .nan import do_keep_nan
 from .operands import shrink
 from .operators import read_operator
-from .patterns import composite_patterns
+from .patterns import FENCE, composite_patterns
 from .quantised import find_inseparable
 from .scene import Scene, is_full_size
 from .sites import FunctionGraph, op_name
 from .steps import (
     Step,
+    count_steps,
     count_uses,
     find_shared_scalar,
     find_sharing,
     has_windows_of,
-    is_split_addition,
+    read_rebuilding,
 )
 
 _LARGEST_COMPOSITE = 16
@@ -50,8 +51,8 @@ def read_composite(
     """
     region, source = _find_region(graph, root, scene)
     if source is None:
-        return varies(f"the other operand of {op_name(root)}")
-    described, smaller, inside = _describe_region(region, root, source, scene)
+        return _refuse_region(root, region)
+    described, ways, maps = _describe_region(region, root, source, scene)
     if isinstance(described, Refusal):
         return described
     for call in region[1:]:
@@ -59,13 +60,12 @@ def read_composite(
     shared = shared or find_shared_scalar(graph, region)
     if not has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
-    is_split = any(is_split_addition(call, source) for call in region)
     keeps_nan = do_keep_nan(region, scene)
     together = find_inseparable(source)
-    link = Link(
-        described, read_dtype(root), len(region), shared, is_split, together, keeps_nan, inside
-    )
-    return Step(link, root, source, _path(root, source, region), frozenset(region), smaller)
+    inside = tuple((maps[call], read_dtype(call)) for call in region[1:])
+    count, path = count_steps(region), _path(root, source, region)
+    link = Link(described, read_dtype(root), count, shared, together, keeps_nan, inside)
+    return Step(link, root, source, path, frozenset(region), *ways, maps=maps)
 
 
 def _find_region(graph, root, scene) -> tuple[list[relay.Call], relay.Expr | None]:
@@ -91,33 +91,43 @@ def _find_region(graph, root, scene) -> tuple[list[relay.Call], relay.Expr | Non
     return region, None
 
 
+def _refuse_region(root: relay.Call, region: list[relay.Call]) -> Refusal:
+    """Why the operands of `root` are not read as functions of one value."""
+    name = op_name(root)
+    if len(region) < _LARGEST_COMPOSITE:
+        return varies(f"the other operand of {name} ({op_name(root.args[1])})")
+    return Refusal(
+        Reason.UNKNOWN_OPERATOR,
+        f"the composite that ends in {name}",
+        f"of more than {_LARGEST_COMPOSITE} operators",
+        "shorter",
+    )
+
+
 def _is_elementwise(op: Op) -> bool:
     pattern = op.get_attr("TOpPattern")
-    return pattern is not None and int(pattern) in (_ELEMENTWISE, _BROADCAST)
+    is_known = pattern is not None and int(pattern) in (_ELEMENTWISE, _BROADCAST)
+    return is_known or op.name == FENCE
 
 
 def find_branches(call: relay.Call, scene: Scene) -> list[relay.Expr]:
     """The arguments that vary along the window; constants never count."""
-    return [
-        argument
-        for argument in call.args
-        if is_full_size(argument, scene.pool) and not is_constant(argument)
-    ]
+    return [a for a in call.args if is_full_size(a, scene.pool) and not is_constant(a)]
 
 
 def _describe_region(region, root, source, scene):
-    """Map of a region and the operands to replace: by its parts, by pieces, or by a certificate.
+    """Map of a region, how it is rebuilt, and the maps inside: by parts, pieces, or a certificate.
 
     Where the parts do not decide, a direction is guessed, and a certificate has to confirm it; the
     named composites are guessed too, because a pattern takes any constant and not every constant
     makes a valley.  With comparisons, or an operator that nobody knows, a guess at some points says
     nothing of the others: only a certificate counts.
     """
-    numbers, parts, smaller, unknown = {source: 0}, [], {}, None
+    numbers, parts, ways, unknown = {source: 0}, [], ({}, {}), None
     for call in reversed(region):
-        part, found = _read_part(call, numbers, scene, smaller)
+        part, found = _read_part(call, numbers, scene, ways)
         if part is None:
-            return found, smaller, ()
+            return found, (), {}
         unknown = unknown or found
         parts.append(part)
         numbers[call] = len(parts)
@@ -128,10 +138,10 @@ def _describe_region(region, root, source, scene):
         is_guessed = unknown is None and not any(part.name in COMPARISONS for part in parts)
         is_sweepable = read_function(root, source) is not None
         if unknown and not is_sweepable:
-            return unknown, smaller, ()
+            return unknown, (), {}
         described = _guess(described) if is_guessed else _leave_open(described, is_sweepable)
-    inside = tuple((step, part.dtype) for step, part in zip(maps[:-1], parts))
-    return scene.certified.describe(described, root, source), smaller, inside
+    inside = {source: IDENTITY, **dict(zip(reversed(region), maps))}
+    return scene.certified.describe(described, root, source), ways, inside
 
 
 def _guess(described: MonotoneMap) -> MonotoneMap:
@@ -151,7 +161,7 @@ def _leave_open(described: MonotoneMap, is_sweepable: bool) -> MonotoneMap:
     )
 
 
-def _read_part(call, numbers, scene, smaller) -> tuple[Part | None, Refusal | None]:
+def _read_part(call, numbers, scene, ways) -> tuple[Part | None, Refusal | None]:
     """One operator of a region, and why it is unknown if so; no part if nothing can be said."""
     name, dtype = op_name(call), read_dtype(call)
     branches = find_branches(call, scene)
@@ -161,13 +171,14 @@ def _read_part(call, numbers, scene, smaller) -> tuple[Part | None, Refusal | No
         return Part(name, (numbers[branches[0]],), _read_like(call), dtype), None
     is_of_bool = name == "cast" and "bool" in (read_dtype(call.args[0]), dtype)
     if is_of_bool or name in FUNCTIONS and (name not in JOINS or len(branches) == 2):
-        operands = [_read_operand(argument, numbers, scene, smaller) for argument in call.args]
+        operands = [_read_operand(argument, numbers, scene, ways[0]) for argument in call.args]
         if any(operand is None for operand in operands):
             return None, varies(f"an operand of {name}")
         return Part(name, tuple(operands), None, dtype), None
     reading = read_operator(call, scene)
     if not isinstance(reading, Refusal):
-        smaller.update({call.args[p]: new for p, new in reading.replace.items()})
+        for known, found in zip(ways, read_rebuilding(call, reading)):
+            known.update(found)
         return Part(name, (numbers[call.args[reading.data]],), reading.map, dtype), None
     if reading.reason is not Reason.UNKNOWN_OPERATOR:
         return None, reading
@@ -211,7 +222,8 @@ def _name_region(region, root) -> str:
     for name, pattern in composite_patterns():
         if pattern.match(root):
             return name
-    return "composite of " + ", ".join(op_name(call) for call in reversed(region))
+    names = (op_name(call) for call in reversed(region))
+    return "composite of " + ", ".join(name for name in names if name != FENCE)
 
 
 def _path(root, source, region) -> tuple[int, ...]:

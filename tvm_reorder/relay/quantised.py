@@ -28,6 +28,7 @@ from ..core.measured import MEASURED_TARGET
 from ..core.monotone import Direction, MonotoneMap, directions_from_signs
 from ..core.refusal import Reason, Refusal, unknown_sign, varies
 from .facts import PoolFacts, read_constant, read_dtype, read_filled
+from .operands import place, spread
 from .sites import op_name
 
 _RISING = (Direction.RISING,)
@@ -111,9 +112,8 @@ def describe_fixed_point_multiply(
     lowest = multiplier.min()
     directions = _RISING
     if lowest < 0:
-        # Broadcast to one entry for each (batch, channel) pair.
-        spread = np.broadcast_to(multiplier, pool.plane_shape) if multiplier.size > 1 else lowest
-        directions = directions_from_signs(spread)
+        planes = lowest if multiplier.size == 1 else spread(multiplier, pool)
+        directions = (Direction.OTHER,) if planes is None else directions_from_signs(planes)
     return MonotoneMap(
         name,
         directions,
@@ -140,15 +140,21 @@ def _read_numbers(call, pool: PoolFacts):
         if shifts:
             right = 1 - shift
         return (*(np.asarray(n, object) for n in (multiplier, left, right)), shifts)
-    axes = [int(axis) for axis in call.attrs.axes]
-    if len(axes) != 1 or axes[0] in pool.window_axes:
-        return varies("the multiplier of fixed_point_multiply_per_axis")
+    subject = "the multiplier of fixed_point_multiply_per_axis"
+    axes = [int(axis) % len(pool.shape) for axis in call.attrs.axes]
     values = [read_constant(argument) for argument in call.args[1:4]]
     if any(value is None for value in values):
-        return unknown_sign("the multiplier of fixed_point_multiply_per_axis")
-    shape = [1] * len(pool.shape)
-    shape[axes[0]] = -1
-    multiplier, left, right = (v.astype(object).reshape(shape) for v in values)
+        return unknown_sign(subject)
+    if pool.below is not None:
+        return Refusal(
+            Reason.UNKNOWN_OPERATOR,
+            f"fixed_point_multiply_per_axis above {op_name(pool.moves[-1])}",
+            "along an axis that is moved",
+            "along one of what the pool reads",
+        )
+    if len(axes) != 1 or axes[0] in pool.window_axes:
+        return varies(subject)
+    multiplier, left, right = (place(v.astype(object), axes[0], pool) for v in values)
     return multiplier, left if call.attrs.is_lshift_required else left * 0, right, False
 
 
