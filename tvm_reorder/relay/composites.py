@@ -95,7 +95,7 @@ def _refuse_region(root: relay.Call, region: list[relay.Call]) -> Refusal:
     """Why the operands of `root` are not read as functions of one value."""
     name = op_name(root)
     if len(region) < _LARGEST_COMPOSITE:
-        return varies(f"the other operand of {name} ({op_name(root.args[1])})")
+        return varies(f"the other operand of {name} ({op_name(root.args[-1])})")
     return Refusal(
         Reason.UNKNOWN_OPERATOR,
         f"the composite that ends in {name}",
