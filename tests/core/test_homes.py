@@ -84,11 +84,7 @@ def test_a_kernel_of_its_own_is_worth_most():
     """Its bytes go too; they pay for the loop behind the pool where a window has many values."""
     assert decide(site(ALONE, CHEAP, kernel=2)) is KEEP  # at its slowest that loop takes longer
     assert decide(site(ALONE, CHEAP, kernel=7)) is EXCHANGE
-    gains = [
-        TWO_THREADS.estimate(site(h, CHEAP), KEEP) - TWO_THREADS.estimate(site(h, CHEAP), EXCHANGE)
-        for h in (ALONE, COPY)
-    ]
-    assert gains[0] > gains[1]
+    assert decide(site(COPY, CHEAP, kernel=7)) is KEEP
 
 
 def test_behind_another_pool_even_relu_moves():

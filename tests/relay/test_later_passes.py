@@ -129,7 +129,7 @@ def draw(mod):
     return {name: rng.uniform(-300, 300, SHAPE).astype("float32") for name in names}
 
 
-OPTIONS = {"decision": "exchange", "licence": "ulp:any", "any_producer": True}
+OPTIONS = {"decision": "exchange", "licence": "ulp:any"}
 
 
 def assert_equal(stock, ours, inputs, report):

@@ -170,7 +170,7 @@ CASES = {
     ),
     "double to half": (
         Reason.UNPROVEN,
-        lambda: conv_net(lambda x: x.astype("float64").astype("float16")),
+        lambda: conv_net(lambda x: relay.clip(x.astype("float64"), -9, 9).astype("float16")),
     ),
     "unmeasured function": (Reason.UNPROVEN, lambda: conv_net(relay.asin)),
     "no saving": (
@@ -375,18 +375,19 @@ def test_weights_that_are_not_bound_leave_integers_without_bounds():
 
 def test_an_unknown_function_of_one_value_can_be_registered(monkeypatch):
     monkeypatch.delitem(ACTIVATIONS, "exp")
-    assert "(register_activation makes one known)" in only_site(conv_net(relay.exp)).explanation
+    site = only_site(conv_net(lambda x: relay.exp(x.astype("float64"))))  # which no sweep decides
+    assert "(register_activation makes one known)" in site.explanation
     assert "register_activation" not in only_site(unknown_between()).explanation
 
 
 def test_a_composite_that_is_too_long_is_called_that():
-    def polynomial(x):
-        for n in range(1, 12):
+    def polynomial(x, first):
+        for n in range(first, first + 11):
             x = x * relay.const(0.5) + relay.maximum(x, relay.const(float(n)))
         return x
 
     x = conv2d(image())
-    long = module(max_pool(polynomial(x) + polynomial(x)))
+    long = module(max_pool(polynomial(x, 1) + polynomial(x, 2)))
     assert "composite that ends in add is of more than 16 operators" in only_site(long).explanation
 
 

@@ -94,7 +94,8 @@ def check_exchange(chain: Chain, config: ReorderConfig) -> Plan | Refusal:
     Plan or Refusal
         The longest exchange that is exact under the licence, or what keeps most from moving.
     """
-    if not chain.links and chain.stop.reason is Reason.NO_ACTIVATION:
+    is_empty = isinstance(chain.window, Refusal) and chain.window.reason is Reason.EMPTY_POOL
+    if not is_empty and not chain.links and chain.stop.reason is Reason.NO_ACTIVATION:
         return chain.stop
     refusal = _check_window(chain.window)
     if refusal:

@@ -103,6 +103,13 @@ class CpuModel:
         evaluations = self._evaluations(workload, workload.pooled)
         return (kernel_ms or self.fused(geometry, self.best_tile(geometry))) + evaluations
 
+    def steps(self, workload: SiteWorkload, action: Action) -> float:
+        """Milliseconds of the moved steps' own evaluations under an action."""
+        if action is Action.KEEP:
+            return self._evaluations(workload, workload.elements)
+        ends = 2 if workload.ends == "both" else 1
+        return ends * self._evaluations(workload, workload.pooled)
+
     def best_tile(self, geometry: FusedGeometry) -> Tile:
         """The tile with the least expected time."""
         return self.ranked_tiles(geometry)[0]
@@ -158,17 +165,18 @@ class CpuModel:
         if workload.home is Home.ANOTHER_POOL:
             return pool + self._second_loop(workload, workload.elements, self._written_again())
         if workload.home is Home.THIS_POOL:
-            return max(pool, evaluations)
-        return pool + max(self._copied(workload), evaluations)
+            return max(pool, self.launch_ms + evaluations)
+        return pool + max(self._copied(workload), self.launch_ms + evaluations)
 
     def _behind(self, workload: SiteWorkload) -> float:
         """Milliseconds of the steps on the pooled values."""
         if workload.is_reduction:
-            return self._copied(workload, workload.pooled) + self._evaluations(
-                workload, workload.pooled
-            )
-        is_paid_by_bytes = workload.home in (Home.ALONE, Home.COPY)
-        value_ns = self.behind_ns if is_paid_by_bytes else self._written_again()
+            evaluations = self._evaluations(workload, workload.pooled)
+            return self._copied(workload, workload.pooled) + evaluations
+        evaluations = self._evaluations(workload, workload.elements)
+        is_paid_by_bytes = self._copied(workload) > self.launch_ms + evaluations
+        is_slow = workload.home is Home.ALONE and is_paid_by_bytes
+        value_ns = self.behind_ns if is_slow else self._written_again()
         return self._second_loop(workload, workload.pooled, value_ns)
 
     def _second_loop(self, workload: SiteWorkload, count: int, value_ns: float) -> float:
@@ -176,7 +184,8 @@ class CpuModel:
         tasks = max(1, workload.planes // self.lanes)
         idle = -(-tasks // self.threads) * self.threads / tasks
         moved = count * value_ns / self.threads * 1e-6
-        return self.launch_ms + idle * (moved + self._evaluations(workload, count))
+        launch = self.launch_ms if tasks > 1 else 0.0
+        return launch + idle * (moved + self._evaluations(workload, count))
 
     def _written_again(self) -> float:
         """ns of a value that a pool has written, read and written once more."""

@@ -95,7 +95,8 @@ def _refuse_region(root: relay.Call, region: list[relay.Call]) -> Refusal:
     """Why the operands of `root` are not read as functions of one value."""
     name = op_name(root)
     if len(region) < _LARGEST_COMPOSITE:
-        return varies(f"the other operand of {name} ({op_name(root.args[-1])})")
+        others = ", ".join(op_name(argument) for argument in root.args[1:])
+        return varies(f"the other operand of {name} ({others})" if others else f"what {name} takes")
     return Refusal(
         Reason.UNKNOWN_OPERATOR,
         f"the composite that ends in {name}",

@@ -68,7 +68,7 @@ class FunctionRewriting:
         What is being built under.
     rules : sequence of Rule
         The rules, in the order they run.
-    in_build : bool
+    in_build, any_target : bool
         As of ``ReorderActivations``.
     names : sequence of PoolName
         The function's max pools, and maybe more behind them.
@@ -80,6 +80,7 @@ class FunctionRewriting:
     context: tvm.transform.PassContext
     rules: Sequence[Rule]
     in_build: bool
+    any_target: bool
     names: Sequence[PoolName]
     left_out: Mapping[int, Decision]
 
@@ -88,7 +89,9 @@ class FunctionRewriting:
     ) -> tuple[tvm.IRModule, list[Site], list[Exception]]:
         """The module with the function rewritten, its pools, and what went wrong at them."""
         graph = open_graph(mod[variable])
-        around = read_surroundings(mod, variable, self.context, self.config, self.in_build)
+        around = read_surroundings(
+            mod, variable, self.context, self.config, self.in_build, self.any_target
+        )
         decider = make_decider(self.config, self.context, around.target)
         broken: dict[int, Exception] = {}
         while True:

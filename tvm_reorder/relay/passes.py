@@ -39,6 +39,8 @@ class ReorderActivations:
     in_build : bool
         True at the pass's place in `relay.build`, behind FoldScaleAxis and SimplifyExpr; see
         ``guards.py``.
+    any_target : bool
+        True if nobody said which processor will be compiled for, whatever target is in scope.
     """
 
     config: ReorderConfig = ReorderConfig()
@@ -46,6 +48,7 @@ class ReorderActivations:
     rules: tuple[Rule, ...] = DEFAULT_RULES
     source_names: Callable[[], Sequence[PoolName]] = tuple
     in_build: bool = False
+    any_target: bool = False
 
     def as_pass(self) -> tvm.transform.Pass:
         """The pass for a ``tvm.transform.Sequential``.
@@ -82,7 +85,8 @@ class ReorderActivations:
                 continue
             here = {n - len(sites): decision for n, decision in left_out.items()}
             own = names[len(sites) :]
-            task = FunctionRewriting(self.config, context, self.rules, self.in_build, own, here)
+            flags = self.in_build, self.any_target
+            task = FunctionRewriting(self.config, context, self.rules, *flags, own, here)
             changed, found, errors = task.run(changed, variable)
             sites.extend(found)
             self.report.errors.extend(errors)

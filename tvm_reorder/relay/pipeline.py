@@ -79,16 +79,26 @@ class Session(PassInstrument):
         The options.
     report : Report
         Receives a run for each module that is compiled.
-    in_build : bool
+    in_build, any_target : bool
         See `ReorderActivations`.
     """
 
-    def __init__(self, config: ReorderConfig, report: Report, in_build: bool = True):
+    def __init__(
+        self,
+        config: ReorderConfig,
+        report: Report,
+        in_build: bool = True,
+        any_target: bool = False,
+    ):
         super().__init__()
         self.report = report
         self._thread = threading.local()
         self._reorder = ReorderActivations(
-            config, report, source_names=self._names, in_build=in_build
+            config,
+            report,
+            source_names=self._names,
+            in_build=in_build,
+            any_target=any_target,
         ).as_pass()
 
     def run_before_pass(self, mod, info):
@@ -152,8 +162,8 @@ class _LastPass(Session):
         What the pass made; None before it ran.
     """
 
-    def __init__(self, config: ReorderConfig, report: Report):
-        super().__init__(config, report, in_build=False)  # a whole build follows
+    def __init__(self, config: ReorderConfig, report: Report, any_target: bool):
+        super().__init__(config, report, False, any_target)  # a whole build follows
         self.module: tvm.IRModule | None = None
         self._typed: frozenset = frozenset()
 
@@ -242,7 +252,8 @@ def reorder(
     config : ReorderConfig, optional
         The options; also as keyword arguments.
     target : str or tvm.target.Target, optional
-        What will be compiled for; the target in scope, else llvm.
+        What will be compiled for; the target in scope, else llvm for a processor that nobody has
+        named.
 
     Notes
     -----
@@ -263,7 +274,8 @@ def reorder(
         If an option has no meaning, or the module has no ``main``.
     """
     config = replace(config or ReorderConfig(), **options)
-    session = _LastPass(config, Report())
+    named = target or tvm.target.Target.current(allow_none=True)
+    session = _LastPass(config, Report(), any_target=named is None)
     mod = _copy_module(mod)
     current = PassContext.current()
     level = current.opt_level if _is_open(current) else _USUAL_LEVEL
@@ -272,7 +284,7 @@ def reorder(
         stack.enter_context(mend_floor_division())
         stack.callback(_session.reset, _session.set(session))
         stack.enter_context(_copy(current, opt_level=level, instruments=instruments))
-        _optimize(mod, target or tvm.target.Target.current(allow_none=True) or "llvm", params)
+        _optimize(mod, named or "llvm", params)
     # A context that disables both anchors lets the pass run nowhere.
     return session.module or mod, session.report
 
