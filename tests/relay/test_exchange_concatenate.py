@@ -145,6 +145,15 @@ def test_is_refused_for_its_reason(make, reason):
     assert site.status is Status.REFUSED and site.refusal.reason is reason, site.explanation
 
 
+def test_slopes_that_tvm_takes_for_equal():
+    """Attributes that differ by less than 1e-9 are structurally equal to TVM."""
+    slopes = (0.0, 5e-10)
+    leaky = [lambda x, a=alpha: relay.nn.leaky_relu(x, a) for alpha in slopes]
+    mod = module(fire(*leaky))
+    assert only_site(mod).refusal.reason is Reason.BRANCHES_DIFFER
+    assert_same_results(mod, inputs())
+
+
 def test_a_branch_that_is_an_input():
     mod = module(branch_is_an_input())
     assert assert_same_results(mod, inputs()).sites[0].status is Status.EXCHANGED

@@ -288,6 +288,7 @@ CHOSEN = {
     "leaky": lambda x: relay.where(relay.less(x, scalar(0)), x * scalar(0.1), x),
     "a valley": lambda x: relay.where(relay.less(x, scalar(0)), x * scalar(-0.1), x),
     "slopes by channel": lambda x: relay.where(relay.less(x, scalar(0)), with_slopes(x), x),
+    "a floor of -inf": lambda x: relay.where(relay.greater(x, scalar(0)), x, scalar(-np.inf)),
     "a step": lambda x: relay.where(relay.greater(x, scalar(0.3)), scalar(1), scalar(-1)),
     "a mask": lambda x: relay.cast(relay.greater_equal(x, scalar(0)), "float32"),
     "a mask of relu": lambda x: relay.cast(relay.cast(relay.nn.relu(x), "bool"), "float32"),

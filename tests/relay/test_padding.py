@@ -179,3 +179,55 @@ def test_a_clip_whose_bounds_are_crossed_gives_its_lower_one():
     padded = relay.nn.pad(relay.clip(conv2d(image()), 6.0, 0.0), ((0, 0),) * 2 + ((3, 3),) * 2, 0.0)
     report = assert_same_results(module(max_pool(padded)), {"x": np.ones((1, 3, 8, 8), "float32")})
     assert report.sites[0].refusal.reason is Reason.PADDING_VALUE
+
+
+def floor_of_quotient(divisor, addend):
+    def activation(x):
+        return relay.floor(x / relay.const(np.float32(divisor))) + relay.const(np.float32(addend))
+
+    return activation
+
+
+UNSURE = {
+    # TVM computes 41 * (1 / 41), which is below 1.
+    "floor of a quotient": (floor_of_quotient(41.0, 40.0), 41.0),
+    "floor of another": (floor_of_quotient(47.0, 46.0), 47.0),
+    "a step of a quotient": (
+        lambda x: relay.nn.relu(x / relay.const(np.float32(97.0)) - relay.const(np.float32(1.0))),
+        97.0,
+    ),
+    "a quotient by channel": (
+        lambda x: relay.ceil(x / channels_first([41, 47, 55, 61])) * channels_first([1, 1, 1, 1]),
+        1.0,
+    ),
+    "contracted or not": (
+        lambda x: relay.floor(x * relay.const(np.float32(0.1)) + relay.const(np.float32(0.9))),
+        1.0,
+    ),
+    "an attribute": (lambda x: relay.clip(x, 0.1, 0.7), 0.1),
+    "a slope": (lambda x: relay.nn.leaky_relu(x, 1 / 3) + relay.const(np.float32(1)), 1.0),
+}
+
+
+@pytest.mark.parametrize("name", UNSURE)
+def test_results_are_equal_whatever_pads(name):
+    activation, value = UNSURE[name]
+    mod = padded(activation, value, WIDE)
+    report = assert_same_results(mod, draw())
+    if "quotient" in name and "channel" not in name:
+        assert report.sites[0].refusal.reason is Reason.PADDING_VALUE
+
+
+def test_a_padding_value_that_would_wrap_on_the_way_is_none():
+    """-10^9 * 10737 wraps; the convolution's own values do not come near."""
+    data = conv2d(image(dtype="int8"), dtype="int8", out_dtype="int32")
+    floor, scale = (relay.const(number, "int32") for number in (-(10**9), 10737))
+    active = relay.clip(relay.maximum(data, floor) * scale, -100, 100).astype("int8")
+    inputs = {"x": RNG.integers(-128, 128, (1, 3, 8, 8)).astype("int8")}
+    chains = {}
+    for value in (-100, 0):
+        mod = module(max_pool(relay.nn.pad(active, WIDE, relay.const(value, "int8"))))
+        (site,) = assert_same_results(mod, inputs).sites
+        assert site.status is Status.EXCHANGED, site.explanation
+        chains[value] = site.chain
+    assert "multiply" in chains[0] and "multiply" not in chains[-100]

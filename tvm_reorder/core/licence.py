@@ -3,8 +3,9 @@
 =================  ============================================================================
 ``equal``          results compare equal (``==``) wherever no NaN enters or arises and no window
                    holds nothing but -inf (TVM's max pool answers the lowest finite value there,
-                   not -inf, and no exchange can tell the two apart); the default
-``strict``         as ``equal``, and windows of nothing but -inf too
+                   not -inf, and no exchange can tell the two apart) or, where the moved steps fall,
+                   nothing but +inf; the default
+``strict``         as ``equal``, and windows of nothing but one infinity too
 ``ulp:N``          f as computed may drop by at most N units in the last place of its output
 ``ulp:any``        f as computed may drop by any amount, also where nobody measured it: a library
                    function on a target without a certificate (``tvm-reorder certify`` makes one)
@@ -39,7 +40,7 @@ class Licence:
         Allowed drop of an activation as computed, in units in the last place; 0 is none,
         `ANY_DROP` any, known or not.
     strict : bool
-        True if windows of nothing but -inf must give the same too.
+        True if windows of nothing but one infinity must give the same too.
     nan : bool
         True if results must be the same where a NaN enters too, at the same places.
     bitwise : bool

@@ -139,6 +139,8 @@ def _find_difference(
     """What the two networks give for a window of one infinity, in words; None if it is the same."""
     dtype = _followed(chain.base_dtypes[index + 1])
     lowest_in, lowest_out = (lowest_value(chain.base_dtypes[k]) for k in (index + 1, 0))
+    if lowest_in is None or lowest_out is None:
+        return "not known"
     arguments = _find_arguments(window, ends, lowest_in, chain.plane_shape)
     moved = [argument != window for argument in arguments]
     if not np.any(moved):
@@ -146,7 +148,7 @@ def _find_difference(
     maps = [link.map for link in chain.links[: index + 1]]
     before = apply_all(maps, _point(window, chain, dtype))
     after = [apply_all(maps, enclose(argument, dtype)) for argument in arguments]
-    if lowest_out is None or any(x is None for x in (before, *after)):
+    if any(x is None for x in (before, *after)):
         return "not known"
     bottom = float(lowest_out) if clamps else -np.inf
     stock = _clamp(before, float(lowest_out))

@@ -121,7 +121,8 @@ def compose(outer: MonotoneMap, inner: MonotoneMap) -> MonotoneMap:
     directions = tuple(
         compose_directions(o, i) for o, i in pair_channels(outer.directions, inner.directions)
     )
-    culprit = inner if outer.is_non_decreasing else outer
+    is_inner = outer.is_non_decreasing or Direction.OTHER in inner.directions
+    culprit = inner if is_inner else outer
     return MonotoneMap(
         name=f"{outer.name} of {inner.name}",
         directions=collapse(directions),

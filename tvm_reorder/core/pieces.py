@@ -181,7 +181,8 @@ def _find_directions(parts, dtype: str, plane_shape) -> tuple[Direction, ...] | 
     pieces = _make_pieces(cuts, dtype)
     try:
         with np.errstate(all="ignore"):
-            found = [_Piece(parts, piece, dtype, plane_shape) for piece in pieces]
+            shape = _find_shape(parts, dtype, plane_shape)
+            found = [_Piece(parts, piece, dtype, shape) for piece in pieces]
     except (TypeError, ValueError, OverflowError):
         return None
     moves = [found[0].directions]
@@ -190,6 +191,15 @@ def _find_directions(parts, dtype: str, plane_shape) -> tuple[Direction, ...] | 
     count = max(map(len, moves))
     channels = [move * (count // len(move)) for move in moves]
     return tuple(reduce(glue_directions, line) for line in zip(*channels))
+
+
+def _find_shape(parts: Sequence[Part], dtype: str, plane_shape) -> tuple[int, ...]:
+    """The smallest shape that shows all channels: of one number where they are all alike."""
+    single = (1,) * len(plane_shape)
+    values = _evaluate(parts, enclose(np.zeros(single, object), dtype))
+    steps = [part.step for part in parts if part.step is not None]
+    is_same = all(len(step.directions) == 1 for step in steps)
+    return single if is_same and all(x.low.size == 1 for x in values) else plane_shape
 
 
 def _find_cuts(parts: Sequence[Part], dtype: str) -> list[float] | None:

@@ -179,7 +179,9 @@ def _relu(call, data):
 
 
 def _clip(call, data):
-    low, high = int(call.attrs.a_min), int(call.attrs.a_max)
+    low, high = (
+        int(np.clip(float(e), -(2**63), 2**63)) for e in (call.attrs.a_min, call.attrs.a_max)
+    )
     return None if low > high else tuple(min(max(end, low), high) for end in data)
 
 
