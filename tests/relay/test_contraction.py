@@ -52,13 +52,17 @@ def shape_of(value):
     return [int(extent) for extent in typed.shape]
 
 
+def number(value):
+    return relay.const(np.float32(value))
+
+
 def image_of(layout: str, channels: int = CHANNELS, dtype: str = "float32"):
     extents = {axis: SIZE if axis in "DHW" else 1 for axis in layout}
     shape = [channels if axis == "C" else extents[axis] for axis in layout]
     return relay.var("x", shape=shape, dtype=dtype)
 
 
-def convolve(x, layout="NCHW", kernel=3, groups=1, dilation=1, seed=0):
+def convolve(x, layout="NCHW", kernel=1, groups=1, dilation=1, seed=0):
     """A convolution in any number of dimensions that keeps its input's shape."""
     spatial = [axis for axis in layout if axis in "DHW"]
     channels = CHANNELS
@@ -96,8 +100,8 @@ def two(x):
 # name -> layout, what computes the chain's input, what the table calls it
 PRODUCERS = {
     "conv": ("NCHW", convolve, ("nn.conv2d", "NCHW", "plain")),
-    "conv 1x1": ("NCHW", lambda x: convolve(x, kernel=1), ("nn.conv2d", "NCHW", "plain")),
-    "dilated": ("NCHW", lambda x: convolve(x, dilation=2), ("nn.conv2d", "NCHW", "plain")),
+    "conv 3x3": ("NCHW", lambda x: convolve(x, kernel=3), ("nn.conv2d", "NCHW", "plain")),
+    "dilated": ("NCHW", lambda x: convolve(x, "NCHW", 3, 1, 2), ("nn.conv2d", "NCHW", "plain")),
     "NHWC": ("NHWC", lambda x: convolve(x, "NHWC"), ("nn.conv2d", "NHWC", "plain")),
     "depthwise": ("NCHW", lambda x: convolve(x, groups=8), ("nn.conv2d", "NCHW", "depthwise")),
     "grouped": ("NCHW", lambda x: convolve(x, groups=2), ("nn.conv2d", "NCHW", "grouped")),
@@ -108,6 +112,8 @@ PRODUCERS = {
     "transposed": ("NCHW", transpose, ("nn.conv2d_transpose", "NCHW", "plain")),
     "input": ("NCHW", lambda x: x, "Var"),
     "pool": ("NCHW", lambda x: relay.nn.max_pool2d(x, (3, 3), padding=(1, 1)), "nn.max_pool2d"),
+    "branches": ("NCHW", lambda x: two(x), None),
+    "branches of inputs": ("NCHW", lambda x: [x, relay.nn.max_pool2d(x)], None),
     "dilated depthwise": ("NCHW", lambda x: convolve(x, groups=8, dilation=2), None),
     "depthwise NHWC": ("NHWC", lambda x: convolve(x, "NHWC", groups=8), None),
     "grouped NHWC": ("NHWC", lambda x: convolve(x, "NHWC", groups=2), None),
@@ -117,9 +123,8 @@ PRODUCERS = {
     "residual": ("NCHW", lambda x: relay.add(*two(x)), None),
     "a product": ("NCHW", lambda x: relay.multiply(*two(x)), None),
     "average": ("NCHW", lambda x: relay.nn.avg_pool2d(x, (3, 3), padding=(1, 1)), None),
-    "slice": ("NCHW", lambda x: relay.strided_slice(x * constant(1.7), [0] * 4, [1, 8, 6, 8]), None),
-    "padded": ("NCHW", lambda x: relay.nn.pad(x * constant(1.7), ((0, 0),) * 3 + ((1, 1),)), None),
-    "upsampled": ("NCHW", lambda x: relay.nn.upsampling(x * constant(1.7), 2, 2), None),
+    "slice": ("NCHW", lambda x: relay.strided_slice(x * number(1.7), [0] * 4, [1, 8, 6, 8]), None),
+    "padded": ("NCHW", lambda x: relay.nn.pad(x * number(1.7), ((0, 0),) * 3 + ((1, 1),)), None),
 }
 
 
@@ -129,8 +134,9 @@ PRODUCERS = {
 class Draw:
     """Operands for a value of some layout."""
 
-    def __init__(self, rng, value, layout):
+    def __init__(self, rng, value, layout, numbers=False):
         self.rng, self.shape, self.axis = rng, shape_of(value), layout.index("C")
+        self.numbers = 1.0 if numbers else 0.3
 
     def scale(self, signed=False):
         sign = self.rng.choice([-1, 1]) if signed else 1
@@ -146,12 +152,13 @@ class Draw:
         return relay.const(np.float32(2.0 ** self.rng.integers(-8, 8)))
 
     def _operand(self, values):
-        if self.rng.random() < 0.3:
+        if self.rng.random() < self.numbers:
             return relay.const(np.float32(values[0]))
         return per_channel(values, self.axis, len(self.shape))
 
 
 STEPS = {
+    "nothing": lambda x, d: x,
     "tanh": lambda x, d: relay.tanh(x),
     "relu": lambda x, d: relay.nn.relu(x),
     "sigmoid": lambda x, d: relay.sigmoid(x),
@@ -178,7 +185,9 @@ STEPS = {
     "there and back": lambda x, d: (lambda b: (x + b) - b)(d.shift()),
     "double": lambda x, d: x.astype("float64").astype("float32"),
 }
-PAIRED = ["scale", "signed scale", "shift", "unshift", "division", "square", "power of two"]
+PRODUCTS = ["scale", "signed scale", "division", "square", "power of two", "prelu"]
+PASSES = ["nothing", "nothing", "negative", "copy", "times -1", "plus 0"]
+SUMS = ["shift", "unshift", "from a number"]
 POOLS = {
     "pool": lambda x, layout: relay.nn.max_pool2d(x, (2, 2), (2, 2), layout=layout),
     "overlapping": lambda x, layout: relay.nn.max_pool2d(
@@ -203,17 +212,23 @@ def draw_network(name: str, seed: int):
     """Producer, steps in which products and sums abound, pool, and what stands behind it."""
     rng = np.random.default_rng([seed, sorted(PRODUCERS).index(name)])
     layout, produce, _ = PRODUCERS[name]
-    x = image_of(layout)
-    value = produce(x)
+    names = [rng.choice(list(STEPS)) for _ in range(rng.integers(0, 3))]
+    names += [rng.choice(kind) for kind in (PRODUCTS, PASSES, SUMS)[: rng.integers(1, 4)]]
+    names += [rng.choice(list(STEPS)) for _ in range(rng.integers(0, 2))]
+    made, tops = produce(image_of(layout)), []
+    for base in made if isinstance(made, list) else [made]:
+        # Branches of a concatenation have to end in the same steps, numbers included.
+        own = np.random.default_rng(seed) if isinstance(made, list) else rng
+        draw, top = Draw(own, base, layout, isinstance(made, list)), base
+        for step in names:
+            top = STEPS[step](top, draw)
+        tops.append(top)
+    value = relay.concatenate(tops, 1) if len(tops) > 1 else tops[0]
     draw = Draw(rng, value, layout)
-    kinds = [list(STEPS) if rng.random() < 0.5 else PAIRED for _ in range(rng.integers(1, 5))]
-    names = [rng.choice(kind) for kind in kinds]
-    for step in names:
-        value = STEPS[step](value, draw)
     shared = value if rng.random() < 0.1 else None
     pooled = pool_any(value, layout, rng)
     behind = rng.choice(BEHIND_THE_POOL)
-    for step in {"nothing": [], "scale and shift": ["scale", "shift"]}.get(behind, [behind]):
+    for step in {"scale and shift": ["scale", "shift"]}.get(behind, [behind]):
         if step == "residual":
             pooled = pooled + relay.var("r", shape=shape_of(pooled))
         else:

@@ -128,7 +128,7 @@ def _find_difference(pair: Pair, producer, pool) -> Refusal | None:
 
 def refuse_contraction(name: str, actual: str) -> Refusal:
     """The refusal of a pair that would be rounded otherwise."""
-    required = "rounded as before (in one kernel the two become one operation)"
+    required = "rounded as before (in one kernel the two become one operation, or none)"
     return Refusal(Reason.CONTRACTION, f"the pair of {name}", actual, required)
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from tvm import relay
 from tvm.ir import Op
 
-from ..core.chain import Chain, Link
+from ..core.chain import Chain, Link, follow_chain
 from ..core.contraction import ADDITIONS
 from ..core.intervals import is_integer
 from ..core.monotone import MonotoneMap, compose
@@ -22,7 +22,7 @@ from ..core.refusal import Reason, Refusal, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
 from .facts import read_constant, read_dtype, read_shape
 from .flat_prelu import is_flat_prelu, read_flat_prelu
-from .integer_bounds import read_integer_bound
+from .integer_bounds import find_overflow_behind, read_integer_bound
 from .moves import MOVES, as_uniform, is_move, read_moves
 from .nan import do_keep_nan
 from .operands import shrink
@@ -103,7 +103,16 @@ def read_chain(
         zeros=_find_sign_reader(scene),
         totals=tuple(_describe_prefixes(steps, scene)),
     )
-    return chain, steps
+    behind = chain.undefined or _find_overflow_behind(graph, pool, chain)
+    return replace(chain, undefined=behind), steps
+
+
+def _find_overflow_behind(graph, pool, chain: Chain) -> Refusal | None:
+    """Set if an operator that shares the pool's kernel may overflow."""
+    if not chain.links or not is_integer(chain.base_dtypes[0]):
+        return None
+    name = find_overflow_behind(graph, pool, follow_chain(chain)[0][0])
+    return name and overflow(f"{name} behind the pool", chain.base_dtypes[0])
 
 
 def _doubt_producer(graph, pool, top, base, steps, scene) -> Refusal | None:

@@ -174,7 +174,8 @@ def reorder(
     """Exchange outside a build: a module in, the exchanged module and the report out.
 
     Batch norm is simplified and folded first (SimplifyInference, FoldConstant, FoldScaleAxis), as
-    `relay.build` would, because it would stand between convolution and activation.
+    `relay.build` would, because it would stand between convolution and activation; sums and scales
+    are merged (SimplifyExpr), because it would see other neighbours behind the exchange.
 
     Parameters
     ----------
@@ -219,6 +220,7 @@ def reorder(
         relay.transform.FoldConstant(),
         relay.transform.FoldScaleAxis(),
         relay.transform.FoldConstant(),
+        relay.transform.SimplifyExpr(),
         ReorderActivations(config, report).as_pass(),
     ]
     with ExitStack() as stack:
