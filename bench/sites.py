@@ -33,12 +33,15 @@ import tvm
 from tvm import relay
 
 import tvm_reorder
+from tvm_reorder.cli.errors import first_line
+from tvm_reorder.cli.lines import say
 from tvm_reorder.core.config import ReorderConfig
 from tvm_reorder.core.cost import evaluation_ns
 from tvm_reorder.core.decision import Action
 from tvm_reorder.relay.extract import ExtractedSite, extract_sites
 from tvm_reorder.relay.floor_division import mend_floor_division
 from tvm_reorder.relay.measure_sites import SiteRunner, build_site, draw_inputs
+from tvm_reorder.relay.op.conv2d_max_pool2d import make_model
 
 from .harness import (
     add_options,
@@ -75,11 +78,11 @@ def main() -> int:
             row = measure(site, args.repeat, args.tuned_log, args.records)
         except Exception as error:  # one site must not cost the others their hours
             failed.append(site.name)
-            print(f"{site.name}: {error}", file=sys.stderr, flush=True)
+            say(f"{site.name}: {first_line(error)}", sys.stderr)
             continue
         rows = merge_rows(rows, [{**row, **common}], KEY)
         save_results(STEM, {"rows": rows}, tabulate(rows), peak)
-        print(f"{site.name}: {_ratio(row, 'auto')}", file=sys.stderr, flush=True)
+        say(f"{site.name}: {_ratio(row, 'auto')}", sys.stderr)
     write_results(STEM, {"rows": rows}, tabulate(rows), peak)
     return 1 if failed else 0
 
@@ -130,6 +133,7 @@ def measure(
         if library is not None
     }
     convolution = site.workload.convolution
+    times = time_in_turns(runners, repeat)
     return {
         "site": site.name,
         "places": list(site.names),
@@ -143,16 +147,31 @@ def measure(
         "records": records,
         "commit": read_commit(),
         "decision": None if decision is None else _describe_decision(decision),
-        "time_ms": time_in_turns(runners, repeat),
+        **_expect(site),
+        "time_ms": times,
+        "rounds": times.describe(),
     }
+
+
+def _expect(site: ExtractedSite) -> dict:
+    """What the model expects of each way, and of the moved steps in it; see ``residuals.py``."""
+    with tvm.target.Target(TARGET):
+        model = make_model()
+    return {
+        "expected_ms": {str(a): model.estimate(site.workload, a) for a in _possible(site)},
+        "expected_steps_ms": {str(a): model.steps(site.workload, a) for a in _possible(site)},
+    }
+
+
+def _possible(site: ExtractedSite) -> list[Action]:
+    """Fusing takes a convolution."""
+    return [a for a in Action if a is not Action.FUSE or site.workload.convolution is not None]
 
 
 def _build_all(site: ExtractedSite, records: str | None):
     """The libraries by name, None for what cannot be done at the site, and auto's decision."""
     target, config = tvm.target.Target(TARGET), ReorderConfig()
-    # Whatever computed the data is cut off, so a site may have any producer here.
-    options = {"decision": "auto", "records": records, "any_producer": True}
-    with tvm_reorder.enabled(**options) as report:
+    with tvm_reorder.enabled(decision="auto", records=records) as report:
         auto = _build(site.mod)
     if report.errors:
         raise report.errors[-1]

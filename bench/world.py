@@ -18,6 +18,7 @@ import tvm
 from tvm import relay
 
 import tvm_reorder
+from tvm_reorder.cli.lines import say
 from tvm_reorder.cli.measure import Runner, compare_outputs
 from tvm_reorder.cli.options import positive, thread_count
 from tvm_reorder.core.config import DECISIONS
@@ -63,7 +64,7 @@ def main() -> int:
         row |= {"batch": args.batch, "threads": args.threads}
         rows = merge_rows(rows, [row], KEY)
         save_results(STEM, {"rows": rows}, tabulate(rows))
-        print(f"{name}: {_ratio(row)}", file=sys.stderr, flush=True)
+        say(f"{name}: {_ratio(row)}", sys.stderr)
     write_results(STEM, {"rows": rows}, tabulate(rows))
     return 0 if all(row["equal"] or row["licence"] != "equal" for row in rows) else 1
 
@@ -116,6 +117,7 @@ def measure_network(name: str, network: WorldNetwork, repeat: int, wanted: str =
     pairs = zip(runners["ours"].outputs(), runners["stock"].outputs())
     differences = [compare_outputs(*pair) for pair in pairs]
     worst = [difference.max_abs_diff for difference in differences]
+    times = time_in_turns(runners, repeat)
     return {
         "network": name,
         "wanted": wanted,
@@ -127,7 +129,8 @@ def measure_network(name: str, network: WorldNetwork, repeat: int, wanted: str =
         "kernels": {build: runner.kernels for build, runner in runners.items()},
         "sites": report.as_dict()["sites"],
         "decisions": [str(site.decision or site.refusal) for site in report.sites],
-        "time_ms": time_in_turns(runners, repeat),
+        "time_ms": times,
+        "rounds": times.describe(),
     }
 
 

@@ -244,7 +244,7 @@ def draw_network(name: str, seed: int):
 
 def compare(mod, inputs, target, opt_level, **options):
     """Whether stock and exchanged results are equal, and the site."""
-    config = {"decision": "exchange", "licence": "ulp:any", "opt_level": 0, "any_producer": True}
+    config = {"decision": "exchange", "licence": "ulp:any", "opt_level": 0}
     stock = build(mod, opt_level=opt_level, target=target)
     with tvm_reorder.enabled(**{**config, **options}) as report:
         ours = build(mod, opt_level=opt_level, target=target)

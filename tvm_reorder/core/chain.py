@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .contraction import Pair
 from .intervals import Interval, follow_interval
 from .lowest import lowest_value
-from .monotone import MonotoneMap
+from .monotone import ANY_RANK, MonotoneMap
 from .padding import find_padding
 from .refusal import Refusal, overflow
 from .window import PoolWindow
@@ -24,7 +24,7 @@ class Link:
     dtype : str
         Dtype of the step's output.
     steps : int
-        Elementwise operators the step is made of.
+        Elementwise operators the step is made of; 0 if no code comes of it, and nobody is told.
     shared : Refusal or None
         Set if the step's value is wanted elsewhere too.
     inseparable : Refusal or None
@@ -61,13 +61,13 @@ class Chain:
         Entry k is the dtype of the value that f_1 o ... o f_k takes; entry 0 is the pool's own.
     input_range : tuple of int or None
         Interval of the value below the last link, if that is an integer.
+    range_lift : str
+        What the user can do about a wide `input_range`, as in ``Refusal.lift``.
     undefined : Refusal or None
         Set if that value may have overflowed on the way, or what TVM computes is undefined.
     stop : Refusal or None
-        Why the chain could not be followed further; None if it reaches a producer.  Set if there
-        are no links.
-    producer : Refusal or None
-        Set if no convolution or dense layer computes the chain's input.
+        Why the chain could not be followed further; None at its natural end, an input or an
+        operator that is no step.  Set if there are no links.
     pairs : tuple of Pair
         Operators in the kernels that the exchange changes that round otherwise in one kernel than
         in two; see ``contraction.py``.
@@ -81,9 +81,14 @@ class Chain:
         What an explicit padding between the chain and the pool writes; see ``padding.py``.
     zeros : Refusal or None
         Set if the sign of a zero that the pool yields makes a difference to what follows.
+    obstacle : Refusal or None
+        Set if the build keeps every site as it is.
     totals : tuple of MonotoneMap
         Entry k is f_1 o ... o f_(k+1), where certificates say more of it than its parts do; by
         its parts if not given.
+    plane_shape : tuple of int
+        The pool's input with 1 along the window: the (batch, channel) pairs in the order in which
+        maps name their directions.
     """
 
     window: PoolWindow | Refusal
@@ -91,22 +96,24 @@ class Chain:
     links: tuple[Link, ...]
     base_dtypes: tuple[str, ...]
     input_range: tuple[int, int] | None = None
+    range_lift: str = ""
     undefined: Refusal | None = None
     stop: Refusal | None = None
-    producer: Refusal | None = None
     pairs: tuple[Pair, ...] = ()
     producer_kernel: Refusal | None = None
     pool_kernel: Refusal | None = None
     filters: int = 0
     pad_value: float | None = None
     zeros: Refusal | None = None
+    obstacle: Refusal | None = None
     totals: tuple[MonotoneMap, ...] = ()
+    plane_shape: tuple[int, ...] = ANY_RANK
 
     def find_padding(self, moved: int) -> float | None:
         """What to pad with before the `moved` links next to the pool; None if nobody knows."""
         dtypes = self.base_dtypes[: moved + 1]
-        maps = [link.map for link in self.links[:moved]]
-        return find_padding(maps, dtypes, self.pad_value, lowest_value(dtypes[-1]))
+        maps, inside = zip(*((link.map, link.inside) for link in self.links[:moved]))
+        return find_padding(maps, dtypes, self.pad_value, lowest_value(dtypes[-1]), inside)
 
 
 def follow_chain(chain: Chain) -> tuple[list[Interval], Refusal | None]:
@@ -117,4 +124,4 @@ def follow_chain(chain: Chain) -> tuple[list[Interval], Refusal | None]:
     if chain.undefined or wrapping is None:
         return intervals, chain.undefined
     link = chain.links[wrapping]
-    return intervals, overflow(link.map.name, link.dtype)
+    return intervals, overflow(link.map.name, link.dtype, chain.range_lift)

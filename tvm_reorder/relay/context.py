@@ -50,13 +50,14 @@ def read_surroundings(
     context: tvm.transform.PassContext,
     config: ReorderConfig,
     in_build: bool = False,
+    any_target: bool = False,
 ) -> Surroundings:
     """The surroundings of one function of a module, in a build with this context."""
     others = [other for name, other in mod.functions.items() if not name.same_as(variable)]
     return Surroundings(
         _read_target(),
         CertificateSource(config.certify, _has_fast_math(context), are_apart(context)),
-        read_kernels(context, are_apart(context), in_build),
+        read_kernels(context, are_apart(context), in_build, any_target),
         _find_fusion_limit(context) or _find_fast_math_flag(config),
         any(isinstance(other, relay.Function) and has_readers(other) for other in others),
     )
@@ -81,7 +82,8 @@ def _find_fusion_limit(context) -> Refusal | None:
         Reason.CONTRACTION,
         "relay.FuseOps.max_depth",
         str(depth),
-        f"1, or {_MOST_FUSED} or more (which products and sums are contracted depends on it)",
+        f"1, or {_MOST_FUSED} or more",
+        "which products and sums are contracted depends on this setting of the PassContext",
     )
 
 
@@ -94,7 +96,8 @@ def _find_fast_math_flag(config: ReorderConfig) -> Refusal | None:
         Reason.UNPROVEN,
         "the target's arithmetic",
         f"that of -{flags[0]}",
-        "without fast-math flags (the licence ulp:any takes it as it is)",
+        "without fast-math flags",
+        "the licence ulp:any takes it as it is",
     )
 
 

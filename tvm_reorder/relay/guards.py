@@ -48,12 +48,14 @@ from collections.abc import Sequence
 from tvm import relay
 
 from ..core.contraction import ADDITIONS
+from .patterns import FENCE
 from .sites import FunctionGraph, op_name
 from .steps import Step
 
 _NARROWING = frozenset(["cast", "clip"])  # SimplifyExprPostAlterOp drops casts behind these
 _CASTS = frozenset(["cast", "cast_like"])
 _SCALES = frozenset(["multiply", "divide"])  # FoldScaleAxis finds them behind other steps too
+_GUARDS = frozenset(["copy", FENCE])
 _MERGED = ADDITIONS.union(_NARROWING, ["sqrt"])  # SimplifyExpr merges them with what follows
 
 
@@ -77,12 +79,15 @@ def needs_guard(
     if in_build:
         users = {op_name(user) for user in graph.calls_on(pool)}
         return last in _NARROWING and not users.isdisjoint(_CASTS)
-    if graph.users(pool) == int(graph.is_output(pool)):
-        return False  # it is the result
+    further = sum(other.args[0].same_as(pool) for other in graph.max_pools)
+    if graph.users(pool) == further + graph.is_output(pool):
+        return False  # it is the result, or max pools alone read it
     operators = {op_name(call) for step in steps for call in step.region}
     return last in _MERGED or not operators.isdisjoint(_SCALES)
 
 
 def guard(value: relay.Expr, apart: bool) -> relay.Expr:
     """The value, which no pass merges with anything; `apart` if kernels are of one operator."""
+    if op_name(value) in _GUARDS:
+        return value
     return relay.annotation.stop_fusion(value) if apart else relay.copy(value)

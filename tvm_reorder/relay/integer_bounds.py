@@ -24,13 +24,15 @@ import numpy as np
 from tvm import relay
 from tvm.ir import Op
 
-from ..core.intervals import dtype_range, is_integer
+from ..core.enclosure import is_integer
+from ..core.intervals import dtype_range
 from .facts import read_constant, read_dtype, read_shape
-from .patterns import PRODUCERS
+from .patterns import MAX_POOLS, MAX_REDUCTION, PRODUCERS
 from .reductions import read_reduced_axes
 from .sites import FunctionGraph, op_name
 
 Bound = tuple[int, int]
+_POOLS = (*MAX_POOLS, MAX_REDUCTION)
 _COMPUTES_IN_PLACE = (0, 1, 2)  # TOpPattern: elementwise, broadcast, injective
 _OVERFLOWING = frozenset(
     ["add", "subtract", "multiply", "nn.bias_add", "negative", "abs", "power", "left_shift", "sum"]
@@ -107,6 +109,9 @@ class _Reader:
             return everything
         if value.op.name in PRODUCERS:
             return _fit(self._bound_products(value), everything) or everything
+        if value.op.name in _POOLS:
+            bound = self.read(value.args[0])  # it comes from memory
+            return bound if bound and not _may_miss_data(value) else everything
         derive = _DERIVED.get(value.op.name)
         if derive is not None:
             operands = [self.read(a) for a in value.args if is_integer(read_dtype(a) or "")]
@@ -191,6 +196,19 @@ def _sum(call, data):
 def _average(call, data):
     """Of its sum, which has to fit too; what is padded with is 0."""
     return _times(data, [int(extent) for extent in call.attrs.pool_size])
+
+
+def _may_miss_data(pool: relay.Call) -> bool:
+    """True if a window may see nothing but padding, for which the pool gives the lowest value.
+
+    Not where windows without gaps begin before the data ends and end after it has begun.
+    """
+    attrs = pool.attrs
+    if not hasattr(attrs, "pool_size"):
+        return False  # global and adaptive ones, and ``max``
+    is_dense = all(int(step) == 1 for step in attrs.dilation) and not attrs.ceil_mode
+    widest = max(int(width) for width in attrs.padding)
+    return not is_dense or widest >= min(int(extent) for extent in attrs.pool_size)
 
 
 def _times(bound: Bound, extents: list[int | None]) -> Bound | None:

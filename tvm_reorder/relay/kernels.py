@@ -115,15 +115,17 @@ class Kernels:
         return None if op_name(pool) in _INLINING_POOLS else _refuse(op_name(pool), "not known")
 
 
-def read_kernels(context: PassContext, apart: bool, in_build: bool) -> Kernels:
+def read_kernels(
+    context: PassContext, apart: bool, in_build: bool, any_target: bool = False
+) -> Kernels:
     """What is known of the kernels of a build with this context, for the target in scope.
 
     A build for several targets has none in scope; outside a build that means this machine's llvm,
-    for a processor that nobody has named.
+    for a processor that nobody has named; so does `any_target`.
     """
     target = Target.current(allow_none=True)
     compiled_for = target if in_build else current_target()
-    return Kernels(target, apart, _find_obstacle(context, compiled_for))
+    return Kernels(None if any_target else target, apart, _find_obstacle(context, compiled_for))
 
 
 def _find_obstacle(context: PassContext, target: Target | None) -> str:
