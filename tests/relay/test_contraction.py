@@ -438,10 +438,10 @@ def test_which_targets_contract(target, expected):
 @pytest.mark.parametrize(
     "option", ["relay.backend.use_auto_scheduler", "relay.backend.use_meta_schedule"]
 )
-def test_schedules_that_are_searched_for_are_not_known(option):
+def test_schedules_that_are_searched_for_are_not_known(tuner):
     value = normalised(convolve(image_of("NCHW")))
     pooled = module(relay.nn.max_pool2d(value, (2, 2), (2, 2)))
-    with tvm.transform.PassContext(opt_level=3, config={option: True}):
+    with tvm.transform.PassContext(opt_level=3, config={f"relay.backend.use_{tuner}": True}):
         with Target(CLASSES["avx512"]):
             _, report = tvm_reorder.reorder(pooled, decision="exchange", write=False)
     assert report.sites[0].refusal.reason is Reason.CONTRACTION
