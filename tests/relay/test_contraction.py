@@ -435,9 +435,7 @@ def test_which_targets_contract(target, expected):
     assert may_contract(Target(target), "float16") is is_foreign
 
 
-@pytest.mark.parametrize(
-    "option", ["relay.backend.use_auto_scheduler", "relay.backend.use_meta_schedule"]
-)
+@pytest.mark.parametrize("tuner", ["auto_scheduler", "meta_schedule"])
 def test_schedules_that_are_searched_for_are_not_known(tuner):
     value = normalised(convolve(image_of("NCHW")))
     pooled = module(relay.nn.max_pool2d(value, (2, 2), (2, 2)))
