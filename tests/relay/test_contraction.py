@@ -392,6 +392,22 @@ def test_the_common_case_moves(name):
     assert site.chain[-2:] == ("multiply", "add")
 
 
+HARMLESS = {
+    "elu": STEPS["elu"],
+    "powers of two": lambda x, d: relay.tanh(x) * number(0.25) + d.shift(),
+    "nothing added": lambda x, d: relay.tanh(x) * d.scale() + number(0.0),
+    "a sign": lambda x, d: relay.negative(relay.tanh(x)) * number(-1.0) + d.shift(),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_is_exact_either_way_moves_in_any_kernel(name):
+    layout, produce, _ = PRODUCERS["dilated depthwise"]
+    value = produce(image_of(layout))
+    site = site_of(HARMLESS[name](value, Draw(np.random.default_rng(0), value, layout)))
+    assert site.status is Status.EXCHANGEABLE, site.explanation
+
+
 def test_what_joins_depends_on_its_surroundings_stays():
     """LLVM makes a product of a PRelu where it knows that its argument is no NaN."""
     x = image_of("NCHW", dtype="int8")
