@@ -4,13 +4,18 @@ Values are drawn so that a fused multiply-add and a product and a sum of their o
 every fourth element or so.
 """
 
+import re
+
 import numpy as np
+import pytest
 import tvm
 from tvm import relay
 from tvm.target import Target
 
 import tvm_reorder
-from tvm_reorder.certify.targets import CertificateError, require_runs_here
+from tvm_reorder import Reason, Status
+from tvm_reorder.certify.targets import CertificateError, may_contract, require_runs_here
+from tvm_reorder.relay.kernels import _INLINING_POOLS, _INLINING_PRODUCERS
 
 from .networks import build, constant, execute, module
 
@@ -44,13 +49,17 @@ def shape_of(value):
     return [int(extent) for extent in typed.shape]
 
 
+def number(value):
+    return relay.const(np.float32(value))
+
+
 def image_of(layout: str, channels: int = CHANNELS, dtype: str = "float32"):
     extents = {axis: SIZE if axis in "DHW" else 1 for axis in layout}
     shape = [channels if axis == "C" else extents[axis] for axis in layout]
     return relay.var("x", shape=shape, dtype=dtype)
 
 
-def convolve(x, layout="NCHW", kernel=3, groups=1, dilation=1, seed=0):
+def convolve(x, layout="NCHW", kernel=1, groups=1, dilation=1, seed=0):
     """A convolution in any number of dimensions that keeps its input's shape."""
     spatial = [axis for axis in layout if axis in "DHW"]
     channels = CHANNELS
@@ -88,8 +97,8 @@ def two(x):
 # name -> layout, what computes the chain's input, what the table calls it
 PRODUCERS = {
     "conv": ("NCHW", convolve, ("nn.conv2d", "NCHW", "plain")),
-    "conv 1x1": ("NCHW", lambda x: convolve(x, kernel=1), ("nn.conv2d", "NCHW", "plain")),
-    "dilated": ("NCHW", lambda x: convolve(x, dilation=2), ("nn.conv2d", "NCHW", "plain")),
+    "conv 3x3": ("NCHW", lambda x: convolve(x, kernel=3), ("nn.conv2d", "NCHW", "plain")),
+    "dilated": ("NCHW", lambda x: convolve(x, "NCHW", 3, 1, 2), ("nn.conv2d", "NCHW", "plain")),
     "NHWC": ("NHWC", lambda x: convolve(x, "NHWC"), ("nn.conv2d", "NHWC", "plain")),
     "depthwise": ("NCHW", lambda x: convolve(x, groups=8), ("nn.conv2d", "NCHW", "depthwise")),
     "grouped": ("NCHW", lambda x: convolve(x, groups=2), ("nn.conv2d", "NCHW", "grouped")),
@@ -100,6 +109,8 @@ PRODUCERS = {
     "transposed": ("NCHW", transpose, ("nn.conv2d_transpose", "NCHW", "plain")),
     "input": ("NCHW", lambda x: x, "Var"),
     "pool": ("NCHW", lambda x: relay.nn.max_pool2d(x, (3, 3), padding=(1, 1)), "nn.max_pool2d"),
+    "branches": ("NCHW", lambda x: two(x), None),
+    "branches of inputs": ("NCHW", lambda x: [x, relay.nn.max_pool2d(x)], None),
     "dilated depthwise": ("NCHW", lambda x: convolve(x, groups=8, dilation=2), None),
     "depthwise NHWC": ("NHWC", lambda x: convolve(x, "NHWC", groups=8), None),
     "grouped NHWC": ("NHWC", lambda x: convolve(x, "NHWC", groups=2), None),
@@ -109,13 +120,8 @@ PRODUCERS = {
     "residual": ("NCHW", lambda x: relay.add(*two(x)), None),
     "a product": ("NCHW", lambda x: relay.multiply(*two(x)), None),
     "average": ("NCHW", lambda x: relay.nn.avg_pool2d(x, (3, 3), padding=(1, 1)), None),
-    "slice": (
-        "NCHW",
-        lambda x: relay.strided_slice(x * constant(1.7), [0] * 4, [1, 8, 6, 8]),
-        None,
-    ),
-    "padded": ("NCHW", lambda x: relay.nn.pad(x * constant(1.7), ((0, 0),) * 3 + ((1, 1),)), None),
-    "upsampled": ("NCHW", lambda x: relay.nn.upsampling(x * constant(1.7), 2, 2), None),
+    "slice": ("NCHW", lambda x: relay.strided_slice(x * number(1.7), [0] * 4, [1, 8, 6, 8]), None),
+    "padded": ("NCHW", lambda x: relay.nn.pad(x * number(1.7), ((0, 0),) * 3 + ((1, 1),)), None),
 }
 
 
@@ -125,8 +131,9 @@ PRODUCERS = {
 class Draw:
     """Operands for a value of some layout."""
 
-    def __init__(self, rng, value, layout):
+    def __init__(self, rng, value, layout, numbers=False):
         self.rng, self.shape, self.axis = rng, shape_of(value), layout.index("C")
+        self.numbers = 1.0 if numbers else 0.3
 
     def scale(self, signed=False):
         sign = self.rng.choice([-1, 1]) if signed else 1
@@ -142,7 +149,7 @@ class Draw:
         return relay.const(np.float32(2.0 ** self.rng.integers(-8, 8)))
 
     def _operand(self, values):
-        if self.rng.random() < 0.3:
+        if self.rng.random() < self.numbers:
             return relay.const(np.float32(values[0]))
         return per_channel(values, self.axis, len(self.shape))
 
@@ -202,14 +209,19 @@ def draw_network(name: str, seed: int):
     """Producer, steps in which products and sums abound, pool, and what stands behind it."""
     rng = np.random.default_rng([seed, sorted(PRODUCERS).index(name)])
     layout, produce, _ = PRODUCERS[name]
-    x = image_of(layout)
-    value = produce(x)
-    draw = Draw(rng, value, layout)
     names = [rng.choice(list(STEPS)) for _ in range(rng.integers(0, 3))]
     names += [rng.choice(kind) for kind in (PRODUCTS, PASSES, SUMS)[: rng.integers(1, 4)]]
     names += [rng.choice(list(STEPS)) for _ in range(rng.integers(0, 2))]
-    for step in names:
-        value = STEPS[step](value, draw)
+    made, tops = produce(image_of(layout)), []
+    for base in made if isinstance(made, list) else [made]:
+        # Branches of a concatenation have to end in the same steps, numbers included.
+        own = np.random.default_rng(seed) if isinstance(made, list) else rng
+        draw, top = Draw(own, base, layout, isinstance(made, list)), base
+        for step in names:
+            top = STEPS[step](top, draw)
+        tops.append(top)
+    value = relay.concatenate(tops, 1) if len(tops) > 1 else tops[0]
+    draw = Draw(rng, value, layout)
     shared = value if rng.random() < 0.1 else None
     pooled = pool_any(value, layout, rng)
     behind = rng.choice(BEHIND_THE_POOL)
@@ -236,3 +248,221 @@ def compare(mod, inputs, target, opt_level, **options):
     assert not report.errors
     results = zip(execute(stock, inputs), execute(ours, inputs))
     return all(np.array_equal(a, b, equal_nan=True) for a, b in results), report
+
+
+RUNS = {name: target for name, target in CLASSES.items() if runs_here(target)}
+BEST = list(RUNS)[-1]  # with FMA
+SEEDS = [pytest.param(seed, marks=pytest.mark.full if seed else ()) for seed in range(12)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", PRODUCERS)
+def test_random_products_and_sums(name, seed):
+    mod, inputs, text = draw_network(name, seed)
+    opt_level = int(np.random.default_rng([seed, len(name)]).integers(0, 5))
+    same, report = compare(mod, inputs, RUNS[BEST], opt_level)
+    assert same, f"{text}: {report}"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", PRODUCERS)
+def test_random_products_and_sums_without_fma(name, seed):
+    mod, inputs, text = draw_network(name, 100 + seed)
+    same, report = compare(mod, inputs, CLASSES["sse2"], seed + 1)
+    assert same, f"{text}: {report}"
+
+
+# --- the compiled code ----------------------------------------------------------------------------
+
+FMA_CLASSES = ["avx2", "avx512"]
+_PRODUCT, _FMA = re.compile(r"\bv?mul[ps]s\b"), re.compile(r"\bvfn?m(?:add|sub)\w*[ps]s\b")
+
+
+def scaled_and_shifted(value, layout):
+    """A product and a sum that FoldScaleAxis leaves where they are."""
+    draw = Draw(np.random.default_rng(1), value, layout)
+    draw.numbers = 0
+    return relay.nn.relu(value) * draw.scale() + draw.shift()
+
+
+def count_instructions(value, target, opt_level=3):
+    """Products and fused multiply-adds in the code of an expression."""
+    with tvm.transform.PassContext(opt_level=opt_level, disabled_pass=["FoldScaleAxis"]):
+        text = relay.build(module(value), target).get_lib().get_source("asm")
+    return len(_PRODUCT.findall(text)), len(_FMA.findall(text))
+
+
+@pytest.mark.parametrize("instructions", FMA_CLASSES)
+@pytest.mark.parametrize("name", [name for name, row in PRODUCERS.items() if row[2]])
+@pytest.mark.parametrize("opt_level", [pytest.param(1, marks=pytest.mark.full), 3])
+def test_kernels_that_count_as_known_round_once(name, instructions, opt_level):
+    layout, produce, _ = PRODUCERS[name]
+    value = scaled_and_shifted(produce(image_of(layout)), layout)
+    products, fused = count_instructions(value, CLASSES[instructions], opt_level)
+    assert fused and not products
+
+
+@pytest.mark.parametrize("instructions", FMA_CLASSES)
+@pytest.mark.parametrize("layout", ["NCW", "NCHW", "NHWC", "NCDHW"])
+@pytest.mark.parametrize("kind", ["window", "adaptive"])
+def test_so_do_the_pools(kind, layout, instructions):
+    rank, x = len(layout) - 2, image_of(layout)
+    if kind == "window":
+        pool = {1: relay.nn.max_pool1d, 2: relay.nn.max_pool2d, 3: relay.nn.max_pool3d}[rank]
+        pooled = pool(x, (2,) * rank, (2,) * rank, layout=layout)
+    else:
+        pool = getattr(relay.nn, f"adaptive_max_pool{rank}d")
+        pooled = pool(x, (2,) * rank, layout=layout)
+    products, fused = count_instructions(scaled_and_shifted(pooled, layout), CLASSES[instructions])
+    assert fused and not products
+
+
+@pytest.mark.parametrize("instructions", FMA_CLASSES)
+def test_so_does_the_fused_operator(instructions):
+    chain = scaled_and_shifted(convolve(image_of("NCHW"), kernel=3), "NCHW")
+    mod = module(relay.nn.max_pool2d(chain, (2, 2), (2, 2)))
+    with tvm_reorder.enabled(decision="fuse") as report:
+        with tvm.transform.PassContext(opt_level=3, disabled_pass=["FoldScaleAxis"]):
+            library = relay.build(mod, CLASSES[instructions])
+    assert report.sites[0].status is Status.FUSED, report
+    text = library.get_lib().get_source("asm")
+    assert _FMA.search(text) and not _PRODUCT.search(text)
+
+
+def test_every_row_of_the_table_is_built():
+    built = {row[2] for row in PRODUCERS.values() if row[2]}
+    rows = {(name, *kind) for name, kinds in _INLINING_PRODUCERS.items() for kind in kinds}
+    assert rows <= built
+    windows = {f"nn.max_pool{rank}d" for rank in (1, 2, 3)}
+    adaptive = {f"nn.adaptive_max_pool{rank}d" for rank in (1, 2, 3)}
+    alike = {"nn.global_max_pool2d", "contrib.conv2d_max_pool2d"}  # adaptive, and the one above
+    assert windows | adaptive | alike == _INLINING_POOLS
+
+
+@pytest.mark.parametrize("instructions", FMA_CLASSES)
+def test_a_kernel_that_does_not_inline_rounds_twice(instructions):
+    """Else the table could be longer, and this test says nothing."""
+    value = scaled_and_shifted(convolve(image_of("NCHW"), groups=8, dilation=2), "NCHW")
+    assert count_instructions(value, CLASSES[instructions])[0]
+
+
+# --- sites ----------------------------------------------------------------------------------------
+
+
+def site_of(value, layout="NCHW", target=CLASSES["avx512"], opt_level=3, **options):
+    """The one site of a chain over a 2x2 pool, as a build for a target sees it."""
+    pooled = relay.nn.max_pool2d(value, (2, 2), (2, 2), layout=layout)
+    config = {"decision": "exchange", "write": False, "opt_level": 0, **options}
+    with tvm.transform.PassContext(opt_level=opt_level), Target(target):
+        _, report = tvm_reorder.reorder(module(pooled), **config)
+    (site,) = report.sites
+    return site
+
+
+def normalised(value, layout="NCHW"):
+    """tanh and what batch norm becomes behind it."""
+    return scaled_and_shifted(relay.tanh(value), layout)
+
+
+UNKNOWN = {
+    "dilated depthwise": "a dilated depthwise nn.conv2d in NCHW",
+    "depthwise NHWC": "a depthwise nn.conv2d in NHWC",
+    "concatenation": "concatenate",
+    "average": "nn.avg_pool2d",
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_a_pair_stays_where_nobody_knows_the_kernel(name):
+    layout, produce, _ = PRODUCERS[name]
+    value = normalised(produce(image_of(layout)), layout)
+    site = site_of(value, layout)
+    assert site.status is Status.REFUSED and site.refusal.reason is Reason.CONTRACTION
+    assert UNKNOWN[name] in site.explanation
+    assert site_of(value, layout, licence="ulp:any").status is Status.REFUSED
+    assert site_of(value, layout, target="llvm").chain[-1] == "add"  # nothing is contracted
+
+
+@pytest.mark.parametrize("name", ["conv", "NHWC", "depthwise", "grouped", "transposed", "input"])
+def test_the_common_case_moves(name):
+    layout, produce, _ = PRODUCERS[name]
+    site = site_of(normalised(produce(image_of(layout)), layout), layout)
+    assert site.status is Status.EXCHANGEABLE
+    assert site.chain[-2:] == ("multiply", "add")
+
+
+HARMLESS = {
+    "elu": STEPS["elu"],
+    "powers of two": lambda x, d: relay.tanh(x) * number(0.25) + d.shift(),
+    "nothing added": lambda x, d: relay.tanh(x) * d.scale() + number(0.0),
+    "a sign": lambda x, d: relay.negative(relay.tanh(x)) * number(-1.0) + d.shift(),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_is_exact_either_way_moves_in_any_kernel(name):
+    layout, produce, _ = PRODUCERS["dilated depthwise"]
+    value = produce(image_of(layout))
+    site = site_of(HARMLESS[name](value, Draw(np.random.default_rng(0), value, layout)))
+    assert site.status is Status.EXCHANGEABLE, site.explanation
+
+
+def test_what_joins_depends_on_its_surroundings_stays():
+    """LLVM makes a product of a PRelu where it knows that its argument is no NaN."""
+    x = image_of("NCHW", dtype="int8")
+    slopes = constant(np.linspace(0.1, 0.9, CHANNELS))
+    bent = relay.nn.prelu(x.astype("float32"), slopes)
+    assert site_of(bent + number(0.3)).refusal.reason is Reason.CONTRACTION
+    assert site_of(bent).status is Status.EXCHANGEABLE
+
+
+def test_a_sum_and_a_difference_of_the_same():
+    """TVM makes x of (x + c) - c in one kernel, on every target."""
+    shifted = relay.tanh(convolve(image_of("NCHW"))) + number(0.3)
+    pooled = relay.nn.max_pool2d(shifted, (2, 2), (2, 2))
+    for behind in (pooled - number(0.3), number(0.3) - pooled):
+        mod = module(behind)
+        rng = np.random.default_rng(0)
+        inputs = {"x": rng.normal(size=(1, CHANNELS, SIZE, SIZE)).astype("float32")}
+        same, report = compare(mod, inputs, CLASSES["sse2"], 3)
+        assert same and report.sites[0].refusal.reason is Reason.CONTRACTION
+    mod = module(pooled - number(0.2))
+    assert compare(mod, inputs, CLASSES["sse2"], 3)[1].sites[0].status is Status.EXCHANGED
+
+
+@pytest.mark.parametrize(
+    "target, expected",
+    [
+        ("llvm", False),
+        ("llvm -mcpu=ivybridge", False),
+        ("llvm -mcpu=haswell", True),
+        ("llvm -mcpu=haswell -mattr=-fma", False),
+        ("llvm -mattr=+fma", True),
+        ("llvm -mcpu=bdver1", True),  # FMA4
+        ("llvm -mcpu=skylake-avx512", True),
+        ("llvm -mtriple=aarch64-linux-gnu", True),
+        ("c", True),
+    ],
+)
+def test_which_targets_contract(target, expected):
+    assert may_contract(Target(target), "float32") is expected
+    is_foreign = not target.startswith("llvm") or "aarch64" in target
+    assert may_contract(Target(target), "float16") is is_foreign
+
+
+@pytest.mark.parametrize("tuner", ["auto_scheduler", "meta_schedule"])
+def test_schedules_that_are_searched_for_are_not_known(tuner):
+    value = normalised(convolve(image_of("NCHW")))
+    pooled = module(relay.nn.max_pool2d(value, (2, 2), (2, 2)))
+    with tvm.transform.PassContext(opt_level=3, config={f"relay.backend.use_{tuner}": True}):
+        with Target(CLASSES["avx512"]):
+            _, report = tvm_reorder.reorder(pooled, decision="exchange", write=False)
+    assert report.sites[0].refusal.reason is Reason.CONTRACTION
+    assert "schedule by" in report.sites[0].explanation
+
+
+def test_a_librarys_schedule_is_not_known():
+    value = normalised(convolve(image_of("NCHW")))
+    site = site_of(value, target=CLASSES["avx512"] + " -libs=dnnl")
+    assert site.refusal.reason is Reason.CONTRACTION

@@ -141,8 +141,18 @@ def assert_equal(stock, ours, inputs, report):
     assert count_kernels(ours.get_graph_json()) <= count_kernels(stock.get_graph_json())
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", MOVED)
+QUICK = [
+    *("clip, cast to float16", "clip, cast to int8", "int32, cast to float32"),
+    *("add a number", "multiply per channel"),
+]
+ALL = [
+    pytest.param(name, target, marks=() if name in QUICK and target != "llvm" else pytest.mark.full)
+    for name in MOVED
+    for target in TARGETS
+]
+
+
+@pytest.mark.parametrize("name, target", ALL)
 def test_nothing_is_merged_inside_a_build(name, target):
     mod = all_pairs(MOVED[name])
     stock = build(mod, target=target)

@@ -53,6 +53,7 @@ from .sites import FunctionGraph, op_name
 from .steps import Step
 
 _NARROWING = frozenset(["cast", "clip"])  # SimplifyExprPostAlterOp drops casts behind these
+_CASTS = frozenset(["cast", "cast_like"])
 _SCALES = frozenset(["multiply", "divide"])  # FoldScaleAxis finds them behind other steps too
 _GUARDS = frozenset(["copy", FENCE])
 _MERGED = ADDITIONS.union(_NARROWING, ["sqrt"])  # SimplifyExpr merges them with what follows
@@ -76,7 +77,8 @@ def needs_guard(
     """
     last = op_name(steps[0].root)
     if in_build:
-        return last in _NARROWING and any(op_name(user) == "cast" for user in graph.calls_on(pool))
+        users = {op_name(user) for user in graph.calls_on(pool)}
+        return last in _NARROWING and not users.isdisjoint(_CASTS)
     further = sum(other.args[0].same_as(pool) for other in graph.max_pools)
     if graph.users(pool) == further + graph.is_output(pool):
         return False  # it is the result, or max pools alone read it

@@ -174,7 +174,7 @@ class PairReader:
 
 def _products_of(expr: relay.Expr, kernels: Kernels) -> Iterator[tuple[relay.Expr, relay.Expr]]:
     """The arguments of a sum that are products, or pass one on, each with the product."""
-    if op_name(expr) not in ADDITIONS:
+    if not _may_add(expr):
         return
     for argument in expr.args:
         product = strip(argument)
@@ -275,6 +275,8 @@ def _pattern(call: relay.Call) -> int:
 
 def _is_harmless(call, argument, product, maps) -> bool:
     """True if a product and a sum are the same rounded once or twice."""
+    if op_name(call) not in ADDITIONS:
+        return False
     (other,) = [a for a in call.args if not a.same_as(argument)] or [argument]
     if argument in maps and other in maps:
         return vanish_in_turn(maps[argument], maps[other])

@@ -54,7 +54,8 @@ class ReorderActivations:
         """The pass for a ``tvm.transform.Sequential``.
 
         It requires InferType; run SimplifyInference and FoldScaleAxis before it, so that batch
-        norm does not stand between the convolution and the pool.
+        norm does not stand between the convolution and the pool, and SimplifyExpr, so that all
+        neighbours that TVM merges are merged by then.
         """
         return tvm.transform.module_pass(
             lambda mod, context: self.transform(mod, context),
