@@ -13,6 +13,12 @@ Mechanism
     FlattenAtrousConv requires, has just copied it), so the caller's module stays as it was.  If
     FlattenAtrousConv is disabled, FuseOps is the fallback.
 
+Outside a build
+    `reorder` runs TVM's own ``optimize``, which is `relay.build` up to code generation, under the
+    same instrument: what it reads is what a build would hand to the pass, QNN lowered, batch norm
+    folded, operators canonical.  The module is kept when the pass has run, and `should_run` says no
+    to every pass from there on, so that nothing is laid out, fused or planned in vain.
+
 How the instrument gets into every `PassContext`
     Instruments belong to a context, and users, tvmc and the tuners open their own.  While any
     `enabled` block is open, ``PassContext.__enter__`` attaches the session's instrument.  Which
@@ -32,7 +38,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import tvm
-from tvm import relay
+from tvm import autotvm, relay
 from tvm.auto_scheduler import relay_integration as auto_scheduler_extraction
 from tvm.autotvm.task import relay_integration as autotvm_extraction
 from tvm.ir.instrument import PassInstrument
@@ -50,6 +56,9 @@ _FIRST_PASS = "SimplifyInference"  # runs at every level, and nowhere else in th
 _PIPELINE = "sequential"  # the pipelines themselves; their first passes drop the source names
 _ANCHOR = "FlattenAtrousConv"
 _FALLBACK_ANCHOR = "FuseOps"
+_TYPING = "InferType"
+_DEFAULT_LEVEL = 2  # TVM's, where no PassContext is open
+_USUAL_LEVEL = 3  # tvmc's
 
 _session: contextvars.ContextVar[Session | None] = contextvars.ContextVar(
     "tvm_reorder_session", default=None
@@ -65,14 +74,16 @@ class Session(PassInstrument):
         The options.
     report : Report
         Receives a run for each module that is compiled.
+    guards : bool
+        See `ReorderActivations`.
     """
 
-    def __init__(self, config: ReorderConfig, report: Report):
+    def __init__(self, config: ReorderConfig, report: Report, guards: bool = False):
         super().__init__()
         self.report = report
         self._thread = threading.local()
         self._reorder = ReorderActivations(
-            config, report, source_names=self._names, guards=False
+            config, report, source_names=self._names, guards=guards
         ).as_pass()
 
     def run_before_pass(self, mod, info):
@@ -89,19 +100,27 @@ class Session(PassInstrument):
         self._thread.is_done = True
         self._thread.is_busy = True
         try:
-            # A Sequential, because it is what heeds opt_level and disabled_pass.
-            changed = tvm.transform.Sequential([self._reorder])(mod)
+            self._take_place(mod)
+        finally:
+            self._thread.is_busy, self._thread.names = False, ()
+
+    def _take_place(self, mod) -> None:
+        """Run the pass on a module of the pipeline and put its functions in place."""
+        try:
+            changed = self._run(mod)
         except UnknownSite:
             raise  # the user's mistake: nothing is built then
         except Exception as error:  # whatever is wrong here, the user's build must go on
             logger.warning("the module is compiled as it is: the pass failed", exc_info=True)
             self.report.errors.append(error)
             return
-        finally:
-            self._thread.is_busy, self._thread.names = False, ()
         if not changed.same_as(mod):
             for variable, function in changed.functions.items():
                 mod.update_func(variable, function)
+
+    def _run(self, mod) -> tvm.IRModule:
+        # A Sequential, because it is what heeds opt_level and disabled_pass.
+        return tvm.transform.Sequential([self._reorder])(mod)
 
     def _remember(self, mod) -> None:
         """Keep the names that the pools have before the pipeline's passes drop them."""
@@ -113,6 +132,39 @@ class Session(PassInstrument):
 
     def _names(self) -> Sequence[PoolName]:
         return getattr(self._thread, "names", ())
+
+
+class _LastPass(Session):
+    """A session that ends the pipeline with the pass and keeps the module.
+
+    TVM infers all types before each pass, and in SimplifyExpr for each of twenty patterns; most
+    change nothing, and without them it takes a third of the time.  Functions are immutable: one
+    that came out of InferType and is the same object still has its types.
+
+    Attributes
+    ----------
+    module : tvm.IRModule or None
+        What the pass made; None before it ran.
+    """
+
+    def __init__(self, config: ReorderConfig, report: Report):
+        super().__init__(config, report, guards=True)  # a whole build follows
+        self.module: tvm.IRModule | None = None
+        self._typed: frozenset = frozenset()
+
+    def should_run(self, mod, info) -> bool:
+        """False from the place of the pass on, and where there are no types to infer."""
+        if self.module is not None:
+            return False
+        return info.name != _TYPING or not self._typed.issuperset(mod.functions.values())
+
+    def run_after_pass(self, mod, info) -> None:
+        """Remember which functions have their types."""
+        if info.name == _TYPING:
+            self._typed = frozenset(mod.functions.values())
+
+    def _take_place(self, mod) -> None:
+        self.module = self._run(mod)
 
 
 @contextmanager
@@ -173,8 +225,8 @@ def reorder(
 ) -> tuple[tvm.IRModule, Report]:
     """Exchange outside a build: a module in, the exchanged module and the report out.
 
-    Batch norm is simplified and folded first (SimplifyInference, FoldConstant, FoldScaleAxis), as
-    `relay.build` would, because it would stand between convolution and activation.
+    The module is prepared by TVM's own pipeline as `relay.build` would prepare it for `target` in
+    this ``PassContext``, so sites and verdicts are those of that build.
 
     Parameters
     ----------
@@ -189,46 +241,69 @@ def reorder(
 
     Notes
     -----
-    Call it in the ``PassContext`` of the build: opt_level 4 computes exp, tanh and erf otherwise.
+    Call it in the ``PassContext`` of the build: its opt_level, config and disabled passes decide
+    what is folded and how exp, tanh and erf are computed.  Where no context is open, opt_level is
+    3, as it is for tvmc, and not TVM's 2, which folds no batch norm.
 
     Returns
     -------
     mod : tvm.IRModule
-        The exchanged module.
+        The exchanged module, to be built for `target`; with ``write=False`` the prepared one.
     report : Report
-        One run.
+        One run, if the context lets the pass run.
 
     Raises
     ------
     ValueError
-        If an option has no meaning, or there are params and no ``main``.
+        If an option has no meaning, or the module has no ``main``.
     """
     config = replace(config or ReorderConfig(), **options)
-    report = Report()
-    mod = tvm.IRModule.from_expr(mod) if isinstance(mod, relay.Function) else mod
-    if params and "main" not in [variable.name_hint for variable in mod.get_global_vars()]:
-        raise ValueError("module has no function 'main' but must have one to bind params")
-    if params:
-        bound = relay.build_module.bind_params_by_name(mod["main"], params)
-        functions = dict(mod.functions.items())
-        functions[mod.get_global_var("main")] = bound
-        mod = tvm.IRModule(functions, mod.type_definitions, attrs=mod.attrs)
-    passes = [
-        relay.transform.InferType(),
-        relay.transform.SimplifyInference(),
-        relay.transform.FoldConstant(),
-        relay.transform.FoldScaleAxis(),
-        relay.transform.FoldConstant(),
-        ReorderActivations(config, report).as_pass(),
-    ]
+    session = _LastPass(config, Report())
+    mod = _copy_module(mod)
+    current = PassContext.current()
+    level = current.opt_level if _is_open(current) else _USUAL_LEVEL
+    instruments = [*(current.instruments or []), session]
     with ExitStack() as stack:
         stack.enter_context(mend_floor_division())
-        if target is not None:
-            stack.enter_context(tvm.target.Target(target))
-        current = PassContext.current()
-        level = max(3, current.opt_level)
-        stack.enter_context(_copy(current, opt_level=level, instruments=current.instruments))
-        return tvm.transform.Sequential(passes)(mod), report
+        stack.callback(_session.reset, _session.set(session))
+        stack.enter_context(_copy(current, opt_level=level, instruments=instruments))
+        _optimize(mod, target or tvm.target.Target.current(allow_none=True) or "llvm", params)
+    # A context that disables both anchors lets the pass run nowhere.
+    return session.module or mod, session.report
+
+
+def _copy_module(mod: tvm.IRModule | relay.Function) -> tvm.IRModule:
+    """A module of its own with the same functions: binding parameters changes it in place."""
+    if isinstance(mod, relay.Function):
+        return tvm.IRModule.from_expr(mod)
+    if "main" not in [variable.name_hint for variable in mod.get_global_vars()]:
+        raise ValueError("module has no function 'main' but must have one")
+    return tvm.IRModule(dict(mod.functions.items()), mod.type_definitions, attrs=mod.attrs)
+
+
+def _optimize(mod: tvm.IRModule, target, params: dict | None) -> None:
+    """What `relay.build` does up to code generation, in the context around the call."""
+    targets = tvm.target.Target.canon_multi_target_and_host(target)
+    with ExitStack() as stack:
+        if isinstance(autotvm.DispatchContext.current, autotvm.FallbackContext):
+            stack.enter_context(autotvm.tophub.context(list(targets)))
+        relay.build_module.BuildModule().optimize(mod, targets, params=params)
+
+
+def _is_open(context: PassContext) -> bool:
+    """False for the context that a thread has where it has opened none.
+
+    TVM tells the two apart only when they are left.  A context that is told apart by nothing else
+    has no instruments, which would notice.
+    """
+    if context.instruments or context.opt_level != _DEFAULT_LEVEL:
+        return True
+    try:
+        context.__exit__(None, None, None)
+    except tvm.TVMError:
+        return False
+    context.__enter__()
+    return True
 
 
 def _copy(context: PassContext, opt_level: int | None = None, instruments=None) -> PassContext:
