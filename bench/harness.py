@@ -12,7 +12,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from tvm_reorder.cli.errors import UsageError, first_line
+from tvm_reorder.cli.lines import say, say_lines
 from tvm_reorder.cli.options import positive, thread_count
+from tvm_reorder.core.printable import printable
 from tvm_reorder.core.turns import time_in_turns as time_in_turns
 
 from .machine import describe_machine as describe_machine
@@ -156,7 +158,7 @@ def write_results(
         float32 GFLOP/s of the machine, measured with the threads in use.
     """
     save_results(name, results, table, peak)
-    print((RESULTS / f"{name}.md").read_text())
+    say_lines((RESULTS / f"{name}.md").read_text())
 
 
 def save_results(
@@ -170,8 +172,14 @@ def save_results(
     document = {"command": command, "machine": machine, **results}
     _replace(RESULTS / f"{name}.json", json.dumps(document, indent=1) + "\n")
     header, *rows = table
-    lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
+    cells = (header, ["---"] * len(header), *rows)
+    lines = ["| " + " | ".join(map(_escape, row)) + " |" for row in cells]
     _replace(RESULTS / f"{name}.md", "\n".join([f"Made by `{command}`.", "", *lines, ""]))
+
+
+def _escape(cell: str) -> str:
+    """A cell of a Markdown table whatever its text holds."""
+    return printable(cell).replace("|", "\\|")
 
 
 def _read_module() -> str:
@@ -185,10 +193,10 @@ def run_main(main: Callable[[], int | None]) -> int:
     try:
         return main() or 0
     except (UsageError, ValueError) as error:
-        print(f"error: {first_line(error)}", file=sys.stderr)
+        say(f"error: {first_line(error)}", sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; what was measured is saved", file=sys.stderr)
+        say("interrupted; what was measured is saved", sys.stderr)
         return 130
 
 

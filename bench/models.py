@@ -23,6 +23,8 @@ import tvm
 from tvm import relay
 
 import tvm_reorder
+from tvm_reorder.cli.errors import first_line
+from tvm_reorder.cli.lines import say
 from tvm_reorder.cli.measure import Runner, compare_outputs
 from tvm_reorder.cli.targets import open_device, read_target
 from tvm_reorder.relay.floor_division import mend_floor_division
@@ -70,11 +72,11 @@ def main() -> int:
             )
         except Exception as error:  # one network must not cost the others their hours
             failed.append(name)
-            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            say(f"{name}: {first_line(error)}", sys.stderr)
             continue
         rows = merge_rows(rows, [{**row, **common}], KEY)
         save_results(STEM, {"rows": rows}, tabulate(rows), peak)
-        print(f"{name}: {_ratio(row)}", file=sys.stderr, flush=True)
+        say(f"{name}: {_ratio(row)}", sys.stderr)
         gc.collect()  # a network holds its weights five times over; the next one needs the room
     write_results(STEM, {"rows": rows}, tabulate(rows), peak)
     return 1 if failed else 0

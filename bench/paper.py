@@ -26,6 +26,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 
 from tvm_reorder.cli.errors import UsageError, first_line
+from tvm_reorder.cli.lines import say
 from tvm_reorder.cli.options import Parser, positive, seed, thread_count
 
 from . import paper_gradients
@@ -73,13 +74,13 @@ def main() -> int:
     setting = Setting(args.target, args.threads, args.iterations, args.seed)
     document, status, is_new = _read(), 0, False
     # Before anything is built: that there is no such device must not come out after an hour.
-    print(f"{args.target}: on {setting.device}", file=sys.stderr, flush=True)
+    say(f"{args.target}: on {setting.device}", sys.stderr)
     for name, rows, measure in plan(args.experiments, args.network, args.batch, setting):
-        print(name, file=sys.stderr, flush=True)
+        say(name, sys.stderr)
         try:
             new = measure()
         except Exception as error:  # one measurement must not cost the others their hours
-            print(f"{name}: {first_line(error)}", file=sys.stderr, flush=True)
+            say(f"{name}: {first_line(error)}", sys.stderr)
             status = max(status, 2 if isinstance(error, UsageError) else 1)
             continue
         document[rows], is_new = _merge(document[rows], new, KEYS[rows]), True

@@ -16,6 +16,8 @@ import numpy as np
 import tvm
 from tvm import te, tir
 
+from tvm_reorder.cli.lines import say
+
 from .harness import TARGET
 
 LANES = 16  # float32 values of a 512-bit register
@@ -96,7 +98,7 @@ def main() -> None:
     args = parser.parse_args()
     os.environ["TVM_NUM_THREADS"] = str(args.threads)  # TVM's own number may be fewer
     for threads in range(1, args.threads + 1):
-        print(f"{threads} threads: {measure_peak(threads):.1f} GFLOP/s")
+        say(f"{threads} threads: {measure_peak(threads):.1f} GFLOP/s")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 
+from tvm_reorder.cli.lines import say
+
 from .harness import (
     add_results_option,
     merge_rows,
@@ -57,7 +59,7 @@ def main() -> int:
     row, failed_later = measure(network, peers, args.threads, args.repeat, args.tuned_log)
     failed += failed_later
     for line in [*failed, *say_restless(row["contestants"])]:
-        print(line, file=sys.stderr, flush=True)
+        say(line, sys.stderr)
     row = {"network": args.network, "batch": args.batch, "threads": args.threads, **row}
     row["missing"] = [line.partition(":")[0] for line in failed]
     rows = merge_rows(read_rows(STEM), [row], KEY)

@@ -33,6 +33,8 @@ import tvm
 from tvm import relay
 
 import tvm_reorder
+from tvm_reorder.cli.errors import first_line
+from tvm_reorder.cli.lines import say
 from tvm_reorder.core.config import ReorderConfig
 from tvm_reorder.core.cost import evaluation_ns
 from tvm_reorder.core.decision import Action
@@ -75,11 +77,11 @@ def main() -> int:
             row = measure(site, args.repeat, args.tuned_log, args.records)
         except Exception as error:  # one site must not cost the others their hours
             failed.append(site.name)
-            print(f"{site.name}: {error}", file=sys.stderr, flush=True)
+            say(f"{site.name}: {first_line(error)}", sys.stderr)
             continue
         rows = merge_rows(rows, [{**row, **common}], KEY)
         save_results(STEM, {"rows": rows}, tabulate(rows), peak)
-        print(f"{site.name}: {_ratio(row, 'auto')}", file=sys.stderr, flush=True)
+        say(f"{site.name}: {_ratio(row, 'auto')}", sys.stderr)
     write_results(STEM, {"rows": rows}, tabulate(rows), peak)
     return 1 if failed else 0
 

@@ -18,6 +18,7 @@ import tvm
 from tvm import relay
 
 import tvm_reorder
+from tvm_reorder.cli.lines import say
 from tvm_reorder.cli.measure import Runner, compare_outputs
 from tvm_reorder.cli.options import positive, thread_count
 from tvm_reorder.core.config import DECISIONS
@@ -63,7 +64,7 @@ def main() -> int:
         row |= {"batch": args.batch, "threads": args.threads}
         rows = merge_rows(rows, [row], KEY)
         save_results(STEM, {"rows": rows}, tabulate(rows))
-        print(f"{name}: {_ratio(row)}", file=sys.stderr, flush=True)
+        say(f"{name}: {_ratio(row)}", sys.stderr)
     write_results(STEM, {"rows": rows}, tabulate(rows))
     return 0 if all(row["equal"] or row["licence"] != "equal" for row in rows) else 1
 

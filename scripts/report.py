@@ -16,6 +16,7 @@ from pathlib import Path
 
 import bench
 from tvm_reorder.cli.errors import UsageError
+from tvm_reorder.cli.lines import say
 
 OWN, COMMITTED = Path("results"), Path(bench.__file__).parent / "results"
 
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return make_report(args.folder, args.output, args.machine)
     except UsageError as error:
-        print(error, file=sys.stderr)
+        say(error, sys.stderr)
         return 2
 
 
@@ -72,13 +73,13 @@ def make_report(folder: Path, output: Path, machine: str | None = None) -> int:
     page, sections = _import_page()(documents, problems, found.others)
     _write(output, page)
     measured = sum(bool(section.parts) for section in sections)
-    print(f"{output}: {measured} of {len(sections)} sections measured")
+    say(f"{output}: {measured} of {len(sections)} sections measured")
     return 1 if problems else 0
 
 
 def _say(lines: list[str] | tuple[str, ...]) -> None:
     for line in lines:
-        print(line, file=sys.stderr)
+        say(line, sys.stderr)
 
 
 def _import_page():

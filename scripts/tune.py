@@ -22,6 +22,7 @@ from bench.tuning.log import Sidecar
 from bench.tuning.options import make_parser, read_job
 from bench.tuning.session import STEM, TUNERS, save_row, tune_all
 from bench.tuning.watch import Stopped
+from tvm_reorder.cli.lines import say
 
 
 def main() -> int:
@@ -37,14 +38,14 @@ def _run(args: argparse.Namespace, stderr: TextIO) -> int:
     job = read_job(args)
     tuner = TUNERS[args.tuner](job)
     for line in Sidecar(job.log, job.tracker).describe_mismatch() + tuner.describe_foreign():
-        print(f"note: {line}", file=stderr)
+        say(f"note: {line}", stderr)
     tasks = tuner.find_tasks()
     try:
         if not args.only_compare:
             tune_all(tuner, tasks, job, stderr)
     except Stopped as stop:
         done = sum(len(tuner.read_times(task)) for task in tasks)
-        print(f"{stop}: {done} trials are in {job.log}; the same command goes on", file=stderr)
+        say(f"{stop}: {done} trials are in {job.log}; the same command goes on", stderr)
         return stop.status
     save_row(tuner, tasks, job, args)
     return 0

@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from tvm_reorder.cli.errors import UsageError
-from tvm_reorder.cli.output import check_writable
+from tvm_reorder.cli.lines import say, say_lines
+from tvm_reorder.cli.output import Bar, check_writable
 from tvm_reorder.core.files import written_beside
 
 from ..machine import describe_machine
@@ -42,21 +40,20 @@ def run(args: Namespace, stream: TextIO) -> int:
         raise UsageError(f"--failures {args.failures} is a file but must be a folder")
     begun, outcome, is_interrupted = time.perf_counter(), Outcome(), False
     jobs = min(args.jobs, -(-args.graphs // GROUP))
-    console = Console(file=stream)
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=args.graphs)
+    with Bar(args.graphs, stream) as bar:
         try:
             for each in examine_all(_deal_groups(args.seed, args.graphs), jobs):
                 outcome.add(each)
-                bar.update(task, completed=outcome.graphs.total(), description=_say_short(outcome))
+                bar.describe(_say_short(outcome))
+                bar.move_to(outcome.graphs.total())
         except KeyboardInterrupt:
             is_interrupted = True  # what is done is summarised and saved all the same
     seconds = time.perf_counter() - begun
     files = _save_failures(outcome, args.failures)
-    print(summarise(outcome, seconds))
+    say_lines(summarise(outcome, seconds))
     for failure, file in zip(outcome.failures, files):
-        print(f"{failure['verdict']}: {failure['detail']}\n  {file}")
+        say(f"{failure['verdict']}: {failure['detail']}")
+        say(f"  {file}")
     _write_log(args, outcome, seconds, [str(file) for file in files])
     if is_interrupted:
         return 130
@@ -86,9 +83,9 @@ def replay(path: Path) -> int:
     """
     outcome = examine([_read_recipe(path)])
     for failure in outcome.failures:
-        print(f"{failure['verdict']}: {failure['detail']}")
+        say(f"{failure['verdict']}: {failure['detail']}")
     if not outcome.failures:
-        print(f"no difference ({', '.join(outcome.graphs)})")
+        say(f"no difference ({', '.join(outcome.graphs)})")
     return 1 if outcome.failures else 0
 
 

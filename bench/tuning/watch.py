@@ -6,8 +6,7 @@ import signal
 import threading
 from typing import TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tvm_reorder.cli.output import Bar
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -48,18 +47,7 @@ class Watch:
         self._trials_of_task, self._best_ms = 0, None
         self._number: int | None = None
         self._previous: dict = {}
-        self._stream, console = stream, Console(file=stream)
-        self._is_shown = console.is_terminal and trials > 0
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
-            transient=True,
-            disable=not self._is_shown,
-        )
-        self._task = self._bar.add_task("", total=max(1, trials))
+        self._bar = Bar(trials, stream, counts=True)
 
     def __enter__(self) -> Watch:
         if threading.current_thread() is threading.main_thread():
@@ -96,7 +84,7 @@ class Watch:
         self._trials_of_task += 1
         if time_ms is not None:
             self._best_ms = time_ms if self._best_ms is None else min(self._best_ms, time_ms)
-        self._bar.advance(self._task)
+        self._bar.advance()
         self._describe()
 
     def finish(self) -> None:
@@ -106,14 +94,11 @@ class Watch:
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        if self._is_shown:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(text, file=self._stream, flush=True)
+        self._bar.say(text)
 
     def _describe(self) -> None:
         name = self._title() if len(self._title()) <= 48 else self._title()[:47] + "…"
-        self._bar.update(self._task, description=f"{name}, best {self._say_best()}")
+        self._bar.describe(f"{name}, best {self._say_best()}")
 
     def _title(self) -> str:
         return f"{self._begun} of {self._tasks}, {self._name}"

@@ -6,7 +6,7 @@ import os
 
 from ..core.records import Records, describe_problems, read_records
 from ..relay.circumstances import Circumstances
-from .output import note
+from .lines import note
 
 
 def read_known(path: str, circumstances: Circumstances, say: bool = True) -> Records:

@@ -1,49 +1,143 @@
-"""Where results go: tables to standard output, progress to a terminal, files all or nothing."""
+"""Where results go: tables to standard output, progress to a terminal, files all or nothing.
+
+What is shown holds names, paths and messages of models and users, and rich would take ``[red]`` or
+``:smile:`` in them for markup.  So rich is used here and nowhere else, without markup, and all text
+goes through `printable`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from ..core.files import written_beside
+from ..core.printable import printable
 from ..core.report import count_statuses
-from .errors import UsageError
+from .errors import UsageError, first_line
+from .lines import count, note, say
 
 _PIPE_WIDTH = 200  # a pipe has no width; rich would cut its tables to 80 columns
 
 
-def console() -> Console:
-    """Standard output, for tables."""
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on standard output; what is too long for its column goes on in the next line."""
+    table = Table(title=Text(title), title_justify="left")
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    for row in rows:
+        table.add_row(*map(_to_text, row))
+    _open_console(sys.stdout, None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 @contextmanager
 def progress(what: str) -> Iterator[None]:
     """Say on standard error what is going on; only to a terminal."""
-    terminal = Console(stderr=True)
+    terminal = _open_console(sys.stderr)
     if not terminal.is_terminal:
         yield
         return
-    with terminal.status(what):
+    with terminal.status(_to_text(what)):
         yield
 
 
-def note(text: str) -> None:
-    """A line on standard error that matters even in a pipe."""
-    print(f"tvm-reorder: note: {text}", file=sys.stderr)
+class Bar:
+    """A bar with a text in front, on a terminal; a context manager.
+
+    Parameters
+    ----------
+    total : int
+        Steps.
+    stream : TextIO
+        Where it shows.
+    counts : bool
+        Show how many steps are done, not their share.
+
+    Attributes
+    ----------
+    is_shown : bool
+        True on a terminal, if there are any steps.
+    """
+
+    def __init__(self, total: int, stream: TextIO, counts: bool = False):
+        console = _open_console(stream)
+        self.is_shown = console.is_terminal and total > 0
+        self._stream = stream
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn() if counts else TaskProgressColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            transient=True,
+            disable=not self.is_shown,
+        )
+        self._task = self._progress.add_task("", total=max(1, total))
+
+    def __enter__(self) -> Bar:
+        self.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Show it."""
+        self._progress.start()
+
+    def stop(self) -> None:
+        """Take it away."""
+        self._progress.stop()
+
+    def describe(self, text: str) -> None:
+        """Put a text in front of the bar."""
+        self._progress.update(self._task, description=printable(text))
+
+    def move_to(self, steps: int) -> None:
+        """Say how many steps are done."""
+        self._progress.update(self._task, completed=steps)
+
+    def advance(self) -> None:
+        """Say that one more step is done."""
+        self._progress.advance(self._task)
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bar if it is shown."""
+        if self.is_shown:
+            self._progress.console.print(_to_text(text), soft_wrap=True)
+        else:
+            say(text, self._stream)
+
+
+def _open_console(stream: TextIO, width: int | None = None) -> Console:
+    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+
+
+def _to_text(value: object) -> Text:
+    return Text(printable(value))
 
 
 def note_idle_pass(report, opt_level: int) -> None:
     """Say why a build was not touched by the pass, if it was not."""
     if report.errors:
-        note(str(report))
+        failure = first_line(report.errors[-1])
+        note(f"the pass failed, the module was compiled as it is: {failure}")
     elif not report.has_run:
         note(f"the pass did not run: --opt-level is {opt_level} but must be 1 or more")
 
@@ -82,6 +176,13 @@ def write_json(value: dict, path: str | None) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def say_setup(target: str) -> None:
+    """The first line of a result: what was compiled for, and how many threads."""
+    import tvm
+
+    say(f"target {target}, {count(tvm.runtime.num_threads(), 'thread')}")
+
+
 def print_sites(report: dict) -> None:
     """The table of max pools, and the other pools below it.
 
@@ -90,28 +191,26 @@ def print_sites(report: dict) -> None:
     report : dict
         What ``Report.as_dict`` gives.
     """
-    out = console()
     if report["sites"]:
-        out.print(_sites_table(report["sites"]))
-    out.print(count_statuses([site["status"] for site in report["sites"]]))
+        print_table("max pools", _SITE_COLUMNS, map(_make_row, report["sites"]))
+    say(count_statuses([site["status"] for site in report["sites"]]))
     if report["other_pools"]:
-        table = Table("where", "window", "why it stays", title="other pools", title_justify="left")
-        for site in report["other_pools"]:
-            table.add_row(site["name"], site["window"], site["explanation"])
-        out.print(table)
-
-
-def _sites_table(sites: list[dict]) -> Table:
-    columns = ("where", "chain", "window", "verdict", "evaluations", "reason")
-    table = Table(*columns, title="max pools", title_justify="left")
-    for site in sites:
-        before, after = site["evaluations_before"], site["evaluations_after"]
-        table.add_row(
-            site["name"],
-            " > ".join(site["chain"]) or "-",
-            site["window"],
-            site["status"],
-            f"{before:,} -> {after:,}" if before else "-",
-            site["explanation"],
+        others = (
+            (site["name"], site["window"], site["explanation"]) for site in report["other_pools"]
         )
-    return table
+        print_table("other pools", ("where", "window", "why it stays"), others)
+
+
+_SITE_COLUMNS = ("where", "chain", "window", "verdict", "evaluations", "reason")
+
+
+def _make_row(site: dict) -> tuple[str, ...]:
+    before, after = site["evaluations_before"], site["evaluations_after"]
+    return (
+        site["name"],
+        " > ".join(site["chain"]) or "-",
+        site["window"],
+        site["status"],
+        f"{before:,} -> {after:,}" if before else "-",
+        site["explanation"],
+    )

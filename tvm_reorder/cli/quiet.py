@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .output import note
+from .lines import note
 
 _OWN = "tvm_reorder"
 

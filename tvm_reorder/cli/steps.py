@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-from .output import note
+from .lines import note
+from .output import Bar
 
 
 class Steps:
@@ -36,16 +35,7 @@ class Steps:
         self._items, self._steps_each, self._begun = items, steps_each, 0
         self._is_interrupted = False
         self._previous = None
-        console = Console(stderr=True)
-        self._is_shown = console.is_terminal and items > 0
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(),
-        )
-        self._bar = Progress(*columns, console=console, transient=True, disable=not self._is_shown)
-        self._task = self._bar.add_task("", total=max(1, items * steps_each))
+        self._bar = Bar(items * steps_each, sys.stderr)
 
     def __enter__(self) -> Steps:
         if threading.current_thread() is threading.main_thread():
@@ -67,11 +57,8 @@ class Steps:
     def begin(self, name: str) -> None:
         """Say that an item is being worked on."""
         self._begun += 1
-        self._bar.update(
-            self._task,
-            description=f"{self._begun}/{self._items} {name}",
-            completed=(self._begun - 1) * self._steps_each,
-        )
+        self._bar.describe(f"{self._begun}/{self._items} {name}")
+        self._bar.move_to((self._begun - 1) * self._steps_each)
 
     def advance(self) -> None:
         """Say that a step is done.
@@ -83,16 +70,13 @@ class Steps:
         """
         if self._is_interrupted:
             raise KeyboardInterrupt
-        self._bar.advance(self._task)
+        self._bar.advance()
 
     def finish(self, text: str) -> None:
         """Say that the item begun last is done."""
         self.finished += 1
         text = f"{self._begun}/{self._items} {text}"
-        if self._is_shown:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            note(text)
+        self._bar.say(text) if self._bar.is_shown else note(text)
 
     def _interrupt(self, number, frame) -> None:
         if self._is_interrupted:

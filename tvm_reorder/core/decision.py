@@ -79,7 +79,7 @@ class Decision:
         return {**asdict(self), "action": str(self.action)}
 
     def __str__(self) -> str:
-        gain = "" if self.gain is None else f", expected {self.gain:.2f}x"
+        gain = "" if self.gain is None else f", expected {self.gain:.2f}x for this site alone"
         note = f" ({self.note})" if self.note else ""
         return f"{self.action} by {self.basis}{gain}{note}"
 

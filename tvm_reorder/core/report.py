@@ -9,6 +9,7 @@ from enum import IntEnum
 
 from .decision import Decision
 from .ends import THE_MAXIMUM, Ends
+from .printable import printable
 from .refusal import Refusal
 from .workload import SiteWorkload
 
@@ -112,6 +113,7 @@ class Site:
             "ends": str(self.ends),
             "evaluations_before": self.evaluations_before,
             "evaluations_after": self.evaluations_after,
+            "rule": self.rule,
             "decision": None if self.decision is None else self.decision.as_dict(),
         }
 
@@ -178,9 +180,8 @@ class Report:
         lines = [count_statuses([str(site.status) for site in self.sites])]
         for site in self.sites + self.other_pools:
             chain = " > ".join(site.chain) or "-"
-            lines.append(
-                f"  {site.name}: {site.status}, {chain}, {site.window}; {site.explanation}"
-            )
+            line = f"{site.name}: {site.status}, {chain}, {site.window}; {site.explanation}"
+            lines.append(f"  {printable(line)}")
         return "\n".join(lines)
 
     def as_dict(self) -> dict:

@@ -1,6 +1,7 @@
 """Which sites the user wants touched: ``only`` these, and ``skip`` those.
 
-A site has names: the model's own and the build's (``max_pool2d_3``).  Either will do.
+A site has names: the model's own, as it is or as it is printed, and the build's
+(``max_pool2d_3``).  Any will do.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .decision import Action, Decision
+from .printable import printable
 from .report import Site
 
 BASIS = "selection"  # of the decisions made here
@@ -38,10 +40,10 @@ def leave_out(
     """
     check_names(sites, only, skip)
     notes = {}
-    for number, names in enumerate(sites):
-        if only and not set(names) & set(only):
+    for number, names in enumerate(map(_accept, sites)):
+        if only and not names & set(only):
             notes[number] = "only does not name it"
-        elif set(names) & set(skip):
+        elif names & set(skip):
             notes[number] = "skip names it"
     return {n: Decision(Action.KEEP, BASIS, None, note) for n, note in notes.items()}
 
@@ -53,7 +55,7 @@ def check_names(
 
     `prefix` stands before the option's name in the message.
     """
-    known = {name for names in sites for name in names}
+    known = set().union(*map(_accept, sites))
     for option, given in (("only", only), ("skip", skip)):
         for name in given:
             if name not in known:
@@ -61,6 +63,10 @@ def check_names(
                 raise UnknownSite(
                     f"{prefix}{option} names {name!r} but must name a max pool: {there_are}"
                 )
+
+
+def _accept(names: Sequence[str]) -> set[str]:
+    return {*names, *map(printable, names)}
 
 
 def is_left_out(site: Site) -> bool:
