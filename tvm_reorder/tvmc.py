@@ -12,9 +12,11 @@ import sys
 from functools import partial
 
 from .cli.errors import UsageError, require_relay
+from .cli.lines import say, say_lines
 from .cli.options import add_reorder_options, reorder_config
 from .cli.output import check_writable
 from .core.files import written_beside
+from .core.printable import printable
 from .core.selection import UnknownSite
 
 
@@ -34,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         require_relay()
     except UsageError as error:
-        print(f"tvmc-reorder: error: {error}", file=sys.stderr)
+        say(f"tvmc-reorder: error: {error}", sys.stderr)
         return 2
     plug_in()
     from tvm.driver.tvmc.main import _main
@@ -65,7 +67,10 @@ def plug_in() -> None:
 
 
 def reorder_partition(mod, params=None, mod_name: str = "default", **options):
-    """The composite target ``reorder``: the exchange in a partitioning function's place.
+    """The composite target ``reorder`` of ``tvmc.compile``: the exchange as a partitioning.
+
+    tvmc does not tell it what is compiled for: call ``tvmc.compile`` with the target in scope
+    (``with tvm.target.Target("llvm -mcpu=...")``), or use `enabled` around it.
 
     Parameters
     ----------
@@ -105,47 +110,44 @@ def _extend_commands(subparsers, main_parser, json_params) -> None:
 
 
 def _with_pass(drive, args: argparse.Namespace):
-    """tvmc's own command inside a block in which the pass is on."""
+    """tvmc's own command inside a block in which the pass is on.
+
+    The composite target becomes the switch: a partitioning function is not told what is compiled
+    for, and tvmc's tune calls none.
+    """
     from tvm.driver.tvmc import TVMCException
 
     from .relay.pipeline import enabled
 
+    first, _, rest = (args.target or "").partition(",")
+    if rest and first.strip() == "reorder":
+        args.reorder, args.target = True, rest.strip()
     if not args.reorder:
         _refuse_options_alone(args)
         return drive(args)
     try:
         check_writable(args.reorder_report, "--reorder-report")
     except UsageError as error:
-        raise TVMCException(str(error)) from error
+        raise TVMCException(printable(error)) from error
     try:
         with enabled(reorder_config(args, prefix="reorder_")) as report:
             status = drive(args)
     except UnknownSite as error:
-        raise TVMCException(f"--reorder-{error}") from error
+        raise TVMCException(printable(f"--reorder-{error}")) from error
     _say_summary(report)
     _write_report(report, args.reorder_report)
     return status
 
 
-def _tune_with_pass(drive, args: argparse.Namespace):
-    """As `_with_pass`; the composite target becomes the switch, for tvmc's tune reads none."""
-    first, _, rest = (args.target or "").partition(",")
-    if rest and first.strip() == "reorder":
-        args.reorder, args.target = True, rest.strip()
-    return _with_pass(drive, args)
-
-
 def _as_compiled(drive, args: argparse.Namespace):
     """tvmc's ``run``, where the pass has nothing left to do."""
     if args.reorder:
-        print(
-            "tvm_reorder: a package runs as it was compiled; the pass acts at compile time",
-            file=sys.stderr,
-        )
+        said = "tvm_reorder: a package runs as it was compiled; the pass acts at compile time"
+        say(said, sys.stderr)
     return drive(args)
 
 
-_WRAPPERS = {"compile": _with_pass, "tune": _tune_with_pass, "run": _as_compiled}
+_WRAPPERS = {"compile": _with_pass, "tune": _with_pass, "run": _as_compiled}
 
 
 def _refuse_options_alone(args: argparse.Namespace) -> None:
@@ -167,14 +169,14 @@ def _refuse_options_alone(args: argparse.Namespace) -> None:
 
 
 def _say_summary(report) -> None:
-    print(f"tvm_reorder: {report}", file=sys.stderr)
+    say_lines(f"tvm_reorder: {report}", sys.stderr)
 
 
 def _write_report(report, path: str | None) -> None:
     if path is None:
         return
     if path == "-":
-        print(report.to_json())
+        say_lines(report.to_json())
         return
     with written_beside(path) as temporary:
         temporary.write_text(report.to_json() + "\n", encoding="utf-8")

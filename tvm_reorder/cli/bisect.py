@@ -10,13 +10,13 @@ Search
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from .errors import UsageError
+from .lines import say
 from .options import add_command, reorder_config, seed
-from .output import check_writable, console, note_idle_pass, progress, write_json
+from .output import check_writable, note_idle_pass, progress, say_setup, write_json
 
 
 def add_parser(subparsers) -> None:
@@ -44,18 +44,19 @@ def add_parser(subparsers) -> None:
 def run(args) -> int:
     """Bisect; the exit status is 1 if results differ."""
     from .models import open_model
-    from .targets import open_device, read_target
+    from .targets import choose_target, open_device
 
     check_writable(args.json, "--json")
-    target = read_target(args.target, must_run_here=True)
+    target = choose_target(args, must_run_here=True)
     device = open_device(target)
     model = open_model(args)
     trial = _Trial(model, target, device, args)
     result = _bisect(trial, reorder_config(args), args)
     note_idle_pass(trial.report, args.opt_level)
-    if args.json != "-":
-        _print(result)
     write_json(result, args.json)
+    if args.json != "-":
+        say_setup(args.target)
+        _print(result)
     return 0 if result["equal"] else 1
 
 
@@ -106,6 +107,13 @@ class _Trial:
             library, self.report = build_ours(self._model, self._target, self._args, config)
             return [compare_outputs(*pair) for pair in zip(self._stock, self._run(library))]
 
+    def find_nan(self):
+        """Where a NaN arises in the stock build; None if none does."""
+        from .nan_origin import find_nan
+
+        with progress("looking for a NaN"):
+            return find_nan(self._model, self._inputs, self._target, self._device, self._args)
+
     def _run(self, library):
         from .measure import Runner
 
@@ -130,7 +138,11 @@ def _bisect(trial: _Trial, config, args) -> dict:
 
     if not equal:
         culprits = find_culprits(touched, differs)
-    rules = {site.name: site.rule for site in report.sites}
+    origin = None if equal else trial.find_nan()
+    mended = origin is not None and origin.licence is not None
+    if mended:
+        licence = replace(config, licence=origin.licence)
+        mended = all(difference.equal for difference in trial.differences(licence))
     return {
         "model": args.model,
         "target": args.target,
@@ -138,46 +150,49 @@ def _bisect(trial: _Trial, config, args) -> dict:
         "touched": len(touched),
         "builds": trial.builds,
         "outputs": [asdict(difference) for difference in whole],
-        "culprits": [
-            {**site.as_dict(), "rule": rules[site.name]}
-            for site in report.sites
-            if site.name in culprits
-        ],
-        "avoid": _say_avoid(culprits, args) if culprits else None,
+        "culprits": [site.as_dict() for site in report.sites if site.name in culprits],
+        "nan": None if origin is None else {**asdict(origin), "explanation": str(origin)},
+        "avoid": _say_command(culprits, args.licence, args) if culprits else None,
+        "avoid_by_licence": _say_command([], origin.licence, args) if mended else None,
     }
 
 
-def _say_avoid(culprits: list[str], args) -> str:
-    """The command line that leaves the culprits alone."""
+def _say_command(skipped: list[str], licence: str, args) -> str:
+    """The command line that leaves sites alone, or takes another licence."""
     given = [args.model, "--target", args.target, "-O", str(args.opt_level)]
-    given += ["--licence", args.licence, "--decision", args.decision, "--certify", args.certify]
+    given += ["--licence", licence, "--decision", args.decision, "--certify", args.certify]
     given += ["--any-producer"] * args.any_producer
+    given += [] if args.threads is None else ["--threads", str(args.threads)]
     for option in ("records", "input_shapes", "model_format"):
         value = getattr(args, option)
         given += [] if value is None else [f"--{option.replace('_', '-')}", value]
     for name in args.only:
         given += ["--only", name]
-    for name in (*args.skip, *culprits):
+    for name in (*args.skip, *skipped):
         given += ["--skip", name]
     return f"tvm-reorder compile {shlex.join(given)} -o OUT.tar"
 
 
 def _print(result: dict) -> None:
-    out = console()
     if result["equal"]:
         noun = "site" if result["touched"] == 1 else "sites"
-        out.print(f"all outputs equal; {result['touched']} {noun} touched")
+        say(f"all outputs equal; {result['touched']} {noun} touched")
         return
     for index, output in enumerate(result["outputs"]):
         if not output["equal"]:
             figures = [output["max_abs_diff"], output["max_ulp"]]
             largest, ulp = ("not finite" if f is None else f"{f:g}" for f in figures)
-            out.print(f"output_{index} differs: largest difference {largest}, ulp {ulp}")
+            say(f"output_{index} differs: largest difference {largest}, ulp {ulp}")
+    if result["nan"]:
+        say(result["nan"]["explanation"])
     count, builds = len(result["culprits"]), result["builds"]
-    out.print(f"{count} of {result['touched']} touched sites responsible, {builds} builds:")
+    say(f"{count} of {result['touched']} touched sites responsible, {builds} builds:")
     for site in result["culprits"]:
         chain = " > ".join(site["chain"]) or "-"
-        out.print(f"  {site['name']}: {site['status']}, {chain}, {site['window']}", markup=False)
-        out.print(f"    rule {site['rule'] or '-'}; {site['explanation']}", soft_wrap=True)
-    out.print("to leave them as they are:", soft_wrap=True)
-    sys.stdout.write(f"  {result['avoid']}\n")
+        say(f"  {site['name']}: {site['status']}, {chain}, {site['window']}")
+        say(f"    rule {site['rule'] or '-'}; {site['explanation']}")
+    say("to leave them as they are:")
+    say(f"  {result['avoid']}")
+    if result["avoid_by_licence"]:
+        say("or to have equal results where a NaN arises:")
+        say(f"  {result['avoid_by_licence']}")

@@ -11,8 +11,9 @@ import time
 from ..certify.names import DEFAULTS, show_usage
 from ..core.files import written_beside
 from .errors import UsageError
-from .options import FORMATS, add_site_options
-from .output import check_writable, console, note, progress
+from .lines import note, say
+from .options import FORMATS, SHAPES_HELP, add_machine_options, add_site_options
+from .output import check_writable, print_table, progress, say_setup
 from .steps import Steps
 
 _DTYPES = ("float32", "float16", "bfloat16")
@@ -44,9 +45,9 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("--model", metavar="FILE", help="also what stands above its max pools")
     add_site_options(parser)
-    parser.add_argument("--input-shapes", metavar="SHAPES", help="of the model, as for tvmc")
+    parser.add_argument("--input-shapes", metavar="SHAPES", help=f"of the model; {SHAPES_HELP}")
     parser.add_argument("--model-format", choices=FORMATS, help="if its suffix does not tell")
-    parser.add_argument("--target", default="llvm", help="as for tvmc (default: llvm)")
+    add_machine_options(parser)
     parser.add_argument(
         "--dtype", default="float32", help=f"{', '.join(_DTYPES)} (default: float32)"
     )
@@ -66,18 +67,19 @@ def _list_functions() -> str:
 def run(args) -> int:
     """Certify; the exit status is 0."""
     from ..core.certificates import CertificateError
-    from .targets import read_target
+    from .targets import choose_target
 
     check_writable(args.json, "--json")
-    target = read_target(args.target, must_run_here=True)
+    target = choose_target(args, must_run_here=True)
     try:
         functions = _read_functions(args, target)
         rows = _certify_all(functions, target, args)
     except CertificateError as error:
         raise UsageError(str(error)) from error
-    if args.json != "-":
-        _print(rows)
     _write_json(rows, args.json)
+    if args.json != "-":
+        say_setup(args.target)
+        _print(rows)
     return 0
 
 
@@ -168,29 +170,29 @@ def _summarise(row: dict) -> str:
 
 
 def _print(rows: list[dict]) -> None:
-    from rich.table import Table
-
-    columns = ("op", "direction", "steps", "worst step", "worst ulp", "turning point")
-    table = Table(*columns, "counterexample", "s", "values/s", "where", title="certificates")
-    table.title_justify = "left"
-    for row in rows:
-        found, seconds = row["certificate"], row["seconds"]
-        table.add_row(
-            found.op,
-            found.direction,
-            f"{found.steps:,}",
-            str(found.worst_step_ulp),
-            str(found.worst_ulp),
-            _decimal(found.turning_point) if found.turning_point else "-",
-            ", ".join(f"f({_decimal(x)}) = {_decimal(y)}" for x, y in found.counterexample) or "-",
-            f"{seconds:.1f}" if seconds else "-",
-            f"{found.values / seconds:.3g}" if seconds else "-",
-            row["where"],
-        )
-    out = console()
-    out.print(table)
+    print_table("certificates", _COLUMNS, map(_make_row, rows))
     first = rows[0]["certificate"]
-    out.print(f"{first.target}, TVM {first.tvm}, LLVM {first.llvm}, {first.libm or 'libm unknown'}")
+    say(f"{first.target}, TVM {first.tvm}, LLVM {first.llvm}, {first.libm or 'libm unknown'}")
+
+
+_COLUMNS = ("op", "direction", "steps", "worst step", "worst ulp", "turning point")
+_COLUMNS += ("counterexample", "s", "values/s", "where")
+
+
+def _make_row(row: dict) -> tuple[str, ...]:
+    found, seconds = row["certificate"], row["seconds"]
+    return (
+        found.op,
+        found.direction,
+        f"{found.steps:,}",
+        str(found.worst_step_ulp),
+        str(found.worst_ulp),
+        _decimal(found.turning_point) if found.turning_point else "-",
+        ", ".join(f"f({_decimal(x)}) = {_decimal(y)}" for x, y in found.counterexample) or "-",
+        f"{seconds:.1f}" if seconds else "-",
+        f"{found.values / seconds:.3g}" if seconds else "-",
+        row["where"],
+    )
 
 
 def _decimal(text: str) -> str:

@@ -6,8 +6,17 @@ import os
 import platform
 from dataclasses import asdict
 
+from .lines import count, say
 from .options import add_command, add_timing_options, reorder_config, seed
-from .output import check_writable, console, note_idle_pass, print_sites, progress, write_json
+from .output import (
+    check_writable,
+    note_idle_pass,
+    print_sites,
+    print_table,
+    progress,
+    say_setup,
+    write_json,
+)
 
 
 def add_parser(subparsers) -> None:
@@ -36,9 +45,10 @@ def run(args) -> int:
     """Compare; the exit status is 1 if the results differ."""
     result, report = _compare(args)
     note_idle_pass(report, args.opt_level)
-    if args.json != "-":
-        _print(result)
     write_json(result, args.json)
+    if args.json != "-":
+        say_setup(args.target)
+        _print(result, report.has_run)
     return 0 if result["equal"] else 1
 
 
@@ -47,10 +57,11 @@ def _compare(args):
     from .inputs import choose_inputs
     from .measure import Runner, compare_outputs, summarise
     from .models import open_model
-    from .targets import open_device, read_target
+    from .nan_origin import find_nan
+    from .targets import choose_target, open_device
 
     check_writable(args.json, "--json")
-    target = read_target(args.target, must_run_here=True)
+    target = choose_target(args, must_run_here=True)
     device = open_device(target)
     model = open_model(args)
     inputs = choose_inputs(args, model.inputs)
@@ -59,6 +70,11 @@ def _compare(args):
     reordered = Runner(reordered_library, inputs, device)
     pairs = list(zip(stock.outputs(), reordered.outputs()))
     differences = [compare_outputs(*pair) for pair in pairs]
+    equal = all(difference.equal for difference in differences)
+    origin = None
+    if not equal:
+        with progress("looking for a NaN"):
+            origin = find_nan(model, inputs, target, device, args)
     with progress("timing"):
         times = time_in_turns({"stock": stock, "reordered": reordered}, args.repeat)
     result = {
@@ -69,7 +85,8 @@ def _compare(args):
             {"name": f"output_{index}", **asdict(difference)}
             for index, difference in enumerate(differences)
         ],
-        "equal": all(difference.equal for difference in differences),
+        "equal": equal,
+        "nan": None if origin is None else {**asdict(origin), "explanation": str(origin)},
         "kernels": {"stock": stock.kernels, "reordered": reordered.kernels},
         "time_ms": times,
         "ratio": summarise(times["stock"])[0] / summarise(times["reordered"])[0],
@@ -112,28 +129,36 @@ def _circumstances(target, args) -> dict:
     }
 
 
-def _print(result: dict) -> None:
-    from rich.table import Table
-
-    from .measure import summarise
-
-    print_sites(result)
-    out = console()
-    outputs = Table("output", "equal", "bit-equal", "largest difference", "ulp", title="results")
-    for output in result["outputs"]:
-        figures = ("not finite" if (x := output[key]) is None else f"{x:g}" for key in _FIGURES)
-        outputs.add_row(output["name"], _say(output["equal"]), _say(output["bit_equal"]), *figures)
-    out.print(outputs)
-    speed = Table("", "kernels", "median ms", "spread ms", title="speed")
-    for name in ("stock", "reordered"):
-        median, spread = summarise(result["time_ms"][name])
-        speed.add_row(name, str(result["kernels"][name]), f"{median:.3f}", f"{spread:.3f}")
-    out.print(speed)
-    rounds, threads = len(result["time_ms"]["stock"]), result["threads"]
-    out.print(
-        f"stock / reordered: {result['ratio']:.3f}  ({rounds} rounds, {threads} threads); "
+def _print(result: dict, has_run: bool) -> None:
+    if has_run:
+        print_sites(result)
+    columns = ("output", "equal", "bit-equal", "largest difference", "ulp")
+    print_table("results", columns, map(_make_row, result["outputs"]))
+    times = (
+        _say_speed(name, result["kernels"][name], result["time_ms"][name])
+        for name in ("stock", "reordered")
+    )
+    print_table("speed", ("", "kernels", "median ms", "spread ms"), times)
+    rounds = count(len(result["time_ms"]["stock"]), "round")
+    threads = count(result["threads"], "thread")
+    say(
+        f"whole network: stock / reordered {result['ratio']:.3f} ({rounds}, {threads}); "
         f"results {'equal' if result['equal'] else 'DIFFER'}"
     )
+    if result["nan"]:
+        say(result["nan"]["explanation"])
+
+
+def _make_row(output: dict) -> tuple[str, ...]:
+    figures = ("not finite" if (x := output[key]) is None else f"{x:g}" for key in _FIGURES)
+    return output["name"], _say(output["equal"]), _say(output["bit_equal"]), *figures
+
+
+def _say_speed(name: str, kernels: int, times: list[float]) -> tuple[str, ...]:
+    from .measure import summarise
+
+    median, spread = summarise(times)
+    return name, str(kernels), f"{median:.3f}", f"{spread:.3f}"
 
 
 _FIGURES = ("max_abs_diff", "max_ulp")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from ..core.files import written_beside
 from .errors import UsageError, first_line
+from .lines import say
 from .options import add_command, reorder_config
 from .output import (
     check_writable,
-    console,
     note_idle_pass,
     print_sites,
     progress,
+    say_setup,
     write_json,
 )
 
@@ -36,22 +37,24 @@ def add_parser(subparsers) -> None:
 def run(args) -> int:
     """Compile; the exit status is 0."""
     from .models import open_model
-    from .targets import check_buildable, read_target
+    from .targets import check_buildable, choose_target
 
     if args.output == "-":
         raise UsageError("--output is '-' but must be a file")
     check_writable(args.output, "--output")
     check_writable(args.json, "--json")
-    target = read_target(args.target)
+    target = choose_target(args)
     check_buildable(target)
     model = open_model(args)
     with progress("compiling"):
         report = _compile(model, args)
     note_idle_pass(report, args.opt_level)
-    if args.json != "-":
-        print_sites(report.as_dict())
-        console().print(f"written: {args.output}", soft_wrap=True)
     write_json({"model": args.model, "target": args.target, **report.as_dict()}, args.json)
+    if args.json != "-":
+        say_setup(args.target)
+        if report.has_run:
+            print_sites(report.as_dict())
+        say(f"written: {args.output}")
     return 0
 
 

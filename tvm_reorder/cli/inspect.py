@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from .options import add_command, reorder_config
-from .output import check_writable, print_sites, progress, write_json
+from .output import (
+    check_writable,
+    note_idle_pass,
+    print_sites,
+    progress,
+    say_setup,
+    write_json,
+)
 
 
 def add_parser(subparsers) -> None:
@@ -25,16 +32,20 @@ def add_parser(subparsers) -> None:
 def run(args) -> int:
     """Inspect; the exit status is 0."""
     from .models import open_model
-    from .targets import read_target
+    from .targets import choose_target
 
     check_writable(args.json, "--json")
-    target = read_target(args.target)
+    target = choose_target(args)
     model = open_model(args)
     with progress("inspecting"):
-        found = _inspect(model, target, args).as_dict()
-    if args.json != "-":
-        print_sites(found)
+        report = _inspect(model, target, args)
+    note_idle_pass(report, args.opt_level)
+    found = report.as_dict()
     write_json({"model": args.model, "target": args.target, **found}, args.json)
+    if args.json != "-":
+        say_setup(args.target)
+        if report.has_run:
+            print_sites(found)
     return 0
 
 

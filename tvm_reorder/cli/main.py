@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -9,10 +10,13 @@ import traceback
 from .. import __version__
 from ..core.selection import UnknownSite
 from .errors import UsageError, first_line, require_relay
+from .host import prepare_threads
+from .lines import say, say_lines
 from .options import Parser
 from .quiet import quiet
 
 DONE, DIFFER, FAILED = 0, 1, 2
+MEND = 'pip install "tvm-reorder[cli]" brings what the command line needs'
 
 
 def make_parser() -> Parser:
@@ -46,9 +50,11 @@ def main(argv: list[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv
     is_verbose = "--verbose" in argv
+    _write_any_character()
     try:
         args = make_parser().parse_args(argv)
-        _prepare_environment(getattr(args, "threads", None))
+        os.environ.setdefault("TOPHUB_LOCATION", "NONE")
+        prepare_threads(args.threads)
         require_relay()
         with quiet(is_verbose):
             status = args.run(args)
@@ -61,20 +67,22 @@ def main(argv: list[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return _fail("interrupted", is_verbose)
+    except ModuleNotFoundError as error:
+        return _fail(f"the Python package {error.name!r} is missing: {MEND}", is_verbose)
     except Exception as error:
         name = type(error).__name__
         return _fail(f"{name}: {first_line(error)} (--verbose shows where)", is_verbose)
 
 
-def _prepare_environment(threads: int | None) -> None:
-    """TVM reads these when it is imported, which is why that has not happened yet."""
-    os.environ.setdefault("TOPHUB_LOCATION", "NONE")
-    if threads is not None:
-        os.environ["TVM_NUM_THREADS"] = str(threads)
+def _write_any_character() -> None:
+    """Let a stream that cannot encode a character of a name write its escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str, is_verbose: bool) -> int:
     if is_verbose:
-        traceback.print_exc()
-    print(f"tvm-reorder: error: {message}", file=sys.stderr)
+        say_lines(traceback.format_exc().rstrip(), sys.stderr)
+    say(f"tvm-reorder: error: {message}", sys.stderr)
     return FAILED

@@ -39,7 +39,8 @@ class Runner:
         self.kernels = count_kernels(library.get_graph_json())
         self._device = device or tvm.cpu()
         self._module = graph_executor.GraphModule(library["default"](self._device))
-        self._module.set_input(**inputs)
+        for name, array in inputs.items():  # one by one: a model may call an input "key"
+            self._module.set_input(name, array)
 
     def outputs(self) -> list[np.ndarray]:
         """The outputs of one run."""

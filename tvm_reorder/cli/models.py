@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tvm
+from tvm import relay
 from tvm.driver.tvmc import TVMCException, TVMCImportError, frontends
-from tvm.driver.tvmc.shape_parser import parse_shape_string
 
 from ..relay.floor_division import mend_floor_division
 from .builtin import load_builtin
 from .errors import UsageError, first_line
+from .import_errors import find_nodes
+from .input_shapes import parse_shapes, show_shape
 from .output import progress
 from .sites import check_sites
+from .windows import check_windows
 
 BUILTINS = ("vgg16", "vgg19", "custom")
 _FILE_KINDS = "a model file or one of " + ", ".join(BUILTINS)
@@ -60,9 +63,10 @@ def load_model(
     Raises
     ------
     UsageError
-        If there is no such model, it cannot be read, or an input's shape is not known.
+        If there is no such model, it cannot be read, an input's shape is not known, or a pool is
+        wider than its input.
     """
-    shapes = _parse_shapes(input_shapes)
+    shapes = None if input_shapes is None else parse_shapes(input_shapes)
     if name in BUILTINS:
         if shapes:
             raise UsageError(f"--input-shapes is given but the input of {name} is fixed; leave out")
@@ -72,18 +76,9 @@ def load_model(
         mod, params = _read(name, model_format, shapes)
     given = [param for param in mod["main"].params if param.name_hint not in params]
     _check_inputs(name, mod, given, shapes)
-    return Model(name, mod, params, {param.name_hint: _read_type(param, name) for param in given})
-
-
-def _parse_shapes(text: str | None) -> dict | None:
-    if text is None:
-        return None
-    try:
-        return parse_shape_string(text)
-    except argparse.ArgumentTypeError as error:
-        raise UsageError(
-            f"--input-shapes is {text!r} but must be like 'name:[1,3,224,224] other:[1,8]'"
-        ) from error
+    inputs = {param.name_hint: _read_type(param, name) for param in given}
+    check_windows(name, mod)
+    return Model(name, mod, params, inputs)
 
 
 def _check_file(name: str) -> None:
@@ -108,26 +103,45 @@ def _read(name: str, model_format: str | None, shapes: dict | None):
     np.random.seed(0)
     try:
         with mend_floor_division():
-            model = frontends.load_model(name, kind, shapes)
-        return model.mod, model.params
+            model = frontends.load_model(name, kind, _to_relay(shapes))
+            return relay.transform.InferType()(model.mod), model.params
     except TVMCImportError as error:
         raise UsageError(
             f"model {name!r} is in format {kind}, which needs the Python package '{error}'"
         ) from error
     except TVMCException as error:
         raise UsageError(f"model {name!r}: {first_line(error)}") from error
-    except tvm.error.OpNotImplemented as error:
-        raise UsageError(
-            f"model {name!r} has operators that TVM cannot import: {first_line(error)}"
-        ) from error
-    except Exception as error:  # importers raise anything on a damaged file
-        required = "with these --input-shapes" if shapes else "or need another --model-format"
-        raise UsageError(
-            f"model {name!r} cannot be read as {kind} ({first_line(error)}) "
-            f"but must be a valid {kind} model {required}"
-        ) from error
+    except Exception as error:  # importers raise anything
+        raise UsageError(_describe_failure(name, kind, shapes, error)) from error
     finally:
         np.random.set_state(state)
+
+
+def _to_relay(shapes: dict | None) -> dict | None:
+    if shapes is None:
+        return None
+    return {
+        name: [relay.Any() if size is None else size for size in sizes]
+        for name, sizes in shapes.items()
+    }
+
+
+def _describe_failure(name: str, kind: str, shapes: dict | None, error: Exception) -> str:
+    """What an importer failed at: one of the model's operators, or the file as a whole."""
+    reason = first_line(error)
+    if not isinstance(error, tvm.TVMError):
+        reason = f"{type(error).__name__}: {reason}"
+    nodes = find_nodes(error)
+    if nodes:
+        inside = "".join(f", inside {node}" for node in nodes[1:])
+        return f"model {name!r}: TVM's {kind} importer fails at {nodes[0]}{inside} ({reason})"
+    if isinstance(error, tvm.error.OpNotImplemented):
+        return f"model {name!r} has operators that TVM cannot import: {reason}"
+    required = "with these --input-shapes" if shapes else "or need another --model-format"
+    return (
+        f"model {name!r} cannot be read as {kind} ({reason}) "
+        f"but must be a valid {kind} model {required}"
+    )
 
 
 def _guess_format(name: str) -> str:
@@ -165,10 +179,10 @@ def _read_type(param, model: str) -> tuple[tuple[int, ...], str]:
         raise UsageError(f"input {param.name_hint!r} of {model!r} is {kind} but must be a tensor")
     if not all(isinstance(size, tvm.tir.IntImm) for size in kind.shape):
         sizes = [str(int(s)) if isinstance(s, tvm.tir.IntImm) else "?" for s in kind.shape]
-        example = ",".join(size.replace("?", "1") for size in sizes)
+        example = show_shape(param.name_hint, [int(size.replace("?", "1")) for size in sizes])
         raise UsageError(
             f"input {param.name_hint!r} of {model!r} has the shape ({', '.join(sizes)}) but must "
-            f"have a fixed one: --input-shapes '{param.name_hint}:[{example}]', say"
+            f"have a fixed one: --input-shapes {shlex.quote(example)}, say"
         )
     return tuple(int(size) for size in kind.shape), kind.dtype
 

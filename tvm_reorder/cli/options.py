@@ -9,6 +9,10 @@ import textwrap
 from ..core.config import CERTIFY, DECISIONS, ReorderConfig
 from .errors import UsageError
 
+SHAPES_HELP = (
+    "input shapes, as for tvmc: 'name:[1,3,224,224] other:[1,8]'; other names in double quotes: "
+    "'\"my input\":[1,8]'"
+)
 FORMATS = ("keras", "onnx", "pb", "tflite", "pytorch", "paddle", "relay")
 
 
@@ -53,14 +57,8 @@ def add_command(
         help="a file that tvmc can read (ONNX, TFLite, TorchScript, Relay text, ...) or a "
         "built-in network: vgg16, vgg19, custom",
     )
-    parser.add_argument(
-        "--target", default="llvm", help="compilation target, as for tvmc (default: llvm)"
-    )
-    parser.add_argument(
-        "--input-shapes",
-        metavar="SHAPES",
-        help="input shapes, as for tvmc: 'name:[1,3,224,224] other:[1,8]'",
-    )
+    add_machine_options(parser)
+    parser.add_argument("--input-shapes", metavar="SHAPES", help=SHAPES_HELP)
     parser.add_argument(
         "--model-format",
         choices=FORMATS,
@@ -86,14 +84,22 @@ def add_command(
     return parser
 
 
-def add_timing_options(parser) -> None:
-    """The options of the commands that time what they build."""
+def add_machine_options(parser) -> None:
+    """What is compiled for, and how many threads run it."""
+    parser.add_argument(
+        "--target",
+        help="compilation target, as for tvmc (default: llvm for the processor of this machine)",
+    )
     parser.add_argument(
         "--threads",
         type=thread_count,
         metavar="N",
-        help="threads that TVM may use (default: TVM_NUM_THREADS, else TVM's own choice)",
+        help="threads that TVM may use (default: TVM_NUM_THREADS, else one for each physical core)",
     )
+
+
+def add_timing_options(parser) -> None:
+    """The options of the commands that time what they build."""
     parser.add_argument(
         "--repeat",
         type=positive,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import tvm
 from tvm.driver.tvmc import TVMCException
@@ -10,14 +11,93 @@ from tvm.driver.tvmc.target import target_from_cli
 from tvm.target import codegen
 
 from .errors import UsageError, first_line
+from .lines import note
 
 # The kinds of target whose code can run in this process, and TVM's names of their devices.
 RUNNABLE = {"llvm": "cpu", "cuda": "cuda"}
+# Levels of the x86-64 architecture that LLVM takes for processors, the best first.
+_X86_LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2")
+# Instruction sets that compiled code uses: LLVM's names, and Linux' in /proc/cpuinfo.
+_X86_FEATURES = {
+    "sse4.1": "sse4_1",
+    "sse4.2": "sse4_2",
+    "avx": "avx",
+    "avx2": "avx2",
+    "bmi": "bmi1",
+    "bmi2": "bmi2",
+    "f16c": "f16c",
+    "fma": "fma",
+    "lzcnt": "abm",
+    "avxvnni": "avx_vnni",
+    "avx512f": "avx512f",
+    "avx512bw": "avx512bw",
+    "avx512cd": "avx512cd",
+    "avx512dq": "avx512dq",
+    "avx512vl": "avx512vl",
+    "avx512vnni": "avx512_vnni",
+    "avx512bf16": "avx512_bf16",
+    "avx512fp16": "avx512_fp16",
+    "amx-tile": "amx_tile",
+}
 # What tvmc itself dies of, and what it means.
 _NO_MESSAGE = {
     IndexError: "it is empty",
     UnboundLocalError: "this TVM's tvmc cannot read a target from JSON or a file",
 }
+
+
+def choose_target(args, must_run_here: bool = False) -> tvm.target.Target:
+    """The target of a command line: what ``--target`` says, else this machine's.
+
+    Its text is in ``args.target`` from then on.
+
+    Raises
+    ------
+    UsageError
+        As `read_target`.
+    """
+    if args.target is None:
+        args.target = find_host_target()
+    return read_target(args.target, must_run_here)
+
+
+def find_host_target() -> str:
+    """The llvm target whose code runs best on this machine.
+
+    LLVM names the processor by its model, so a virtual machine that hides some of its instructions
+    is named like one that has them; and an LLVM older than the processor may not know it.  Then it
+    is the highest level of x86-64 that the machine has.
+    """
+    processor = str(codegen.llvm_get_system_cpu())
+    if _runs_here(processor):
+        return f"llvm -mcpu={processor}"
+    level = next(filter(_runs_here, _X86_LEVELS), None)
+    target = "llvm" if level is None else f"llvm -mcpu={level}"
+    note(f"this machine's processor {processor!r} is not one LLVM can compile for here: {target}")
+    return target
+
+
+def _runs_here(processor: str) -> bool:
+    """True if LLVM knows a processor and this machine has the instructions it takes for granted."""
+    if processor not in _list_processors("llvm"):
+        return False
+    flags = _read_flags()
+    target = tvm.target.Target(f"llvm -mcpu={processor}")
+    return flags is None or all(
+        flag in flags
+        for feature, flag in _X86_FEATURES.items()
+        if codegen.target_has_features(feature, target)
+    )
+
+
+def _read_flags() -> set[str] | None:
+    """Instruction sets of this machine as Linux names them; None if it does not say."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return None if found is None else set(found[1].split())
 
 
 def read_target(text: str, must_run_here: bool = False) -> tvm.target.Target:
@@ -135,13 +215,20 @@ def _check_triple(text: str) -> None:
 def _check_processor(target: tvm.target.Target) -> None:
     """LLVM only warns of an unknown processor, and compiles for a generic one."""
     processor = target.attrs.get("mcpu")
-    if processor is None or not hasattr(codegen, "llvm_get_cpu_archlist"):
+    if processor is None:
         return
     triple = target.attrs.get("mtriple")
-    plain = tvm.target.Target(f"llvm -mtriple={triple}" if triple else "llvm")
-    known = sorted(str(name) for name in codegen.llvm_get_cpu_archlist(plain))
+    known = _list_processors(f"llvm -mtriple={triple}" if triple else "llvm")
     if known and str(processor) not in known:
         raise UsageError(
             f"--target has the processor {str(processor)!r} but must have one that LLVM knows: "
             + ", ".join(known)
         )
+
+
+def _list_processors(target: str) -> list[str]:
+    """Processors that LLVM knows of a target's architecture; none if this TVM cannot ask it."""
+    if not hasattr(codegen, "llvm_get_cpu_archlist"):
+        return []
+    names = codegen.llvm_get_cpu_archlist(tvm.target.Target(target))
+    return sorted(str(name) for name in names)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from statistics import median
 
 from .errors import UsageError, first_line
+from .lines import note, say
 from .options import add_command, add_timing_options
-from .output import check_writable, console, note, progress, write_json
+from .output import check_writable, print_table, progress, say_setup, write_json
 from .steps import Steps
 
 
@@ -43,13 +44,13 @@ def run(args) -> int:
     from ..relay.circumstances import read_circumstances
     from .known import read_known
     from .models import open_model
-    from .targets import open_device, read_target
+    from .targets import choose_target, open_device
 
     if args.output == "-":
         raise UsageError("--output is '-' but must be a file")
     check_writable(args.output, "--output")
     check_writable(args.json, "--json")
-    target = read_target(args.target, must_run_here=True)
+    target = choose_target(args, must_run_here=True)
     device = open_device(target)
     circumstances = read_circumstances(target)
     model = open_model(args)
@@ -61,9 +62,10 @@ def run(args) -> int:
     failures = _tune(pending, target, device, circumstances, args)
     records = read_known(args.output, circumstances, say=False)
     result = [_describe(site, records) for site in sites]
-    if args.json != "-":
-        _print(result, pools, circumstances)
     write_json(_as_json(result, args, circumstances), args.json)
+    if args.json != "-":
+        say_setup(args.target)
+        _print(result, pools, circumstances)
     if failures:
         raise UsageError(f"{len(failures)} of {len(sites)} sites have no record: {failures[0]}")
     return 0
@@ -160,25 +162,25 @@ def _say_times(times) -> str:
 
 
 def _print(sites: list[dict], pools: int, circumstances) -> None:
-    from rich.table import Table
-
     from ..core.decision import Action
 
-    out = console()
     if not sites:
-        out.print("no max pool in this model" if not pools else _NOTHING_TO_TUNE.format(pools))
+        say("no max pool in this model" if not pools else _NOTHING_TO_TUNE.format(pools))
         return
     columns = ("where", "workload", *(f"{action} ms" for action in Action), "decision")
-    table = Table(*columns, title="sites, median times", title_justify="left")
-    for site in sites:
-        figures = (site["time_ms"].get(str(action)) for action in Action)
-        medians = (f"{median(samples):.3f}" if samples else "-" for samples in figures)
-        table.add_row(site["name"], site["summary"], *medians, site["decision"] or "no record")
-    out.print(table)
-    out.print(
+    print_table("sites, median times", columns, map(_make_row, sites))
+    say(
         f"{len(sites)} distinct of {pools} max pools; "
         f"target {circumstances.target}, threads {circumstances.threads}"
     )
+
+
+def _make_row(site: dict) -> tuple[str, ...]:
+    from ..core.decision import Action
+
+    figures = (site["time_ms"].get(str(action)) for action in Action)
+    medians = (f"{median(samples):.3f}" if samples else "-" for samples in figures)
+    return site["name"], site["summary"], *medians, site["decision"] or "no record"
 
 
 _NOTHING_TO_TUNE = "none of the {} max pools can be done in another way; inspect says why"

@@ -61,7 +61,7 @@ def name_pools(mod: tvm.IRModule, source: Sequence[PoolName] = ()) -> list[PoolN
     graphs = [FunctionGraph(f) for f in mod.functions.values() if is_relay_graph(f)]
     pools = [pool for graph in graphs for pool in (*graph.max_pools, *graph.average_pools)]
     operators = [op_name(pool) for pool in pools]
-    own, build = number_apart([_own_name(pool) for pool in pools]), number_apart(operators)
+    own, build = number_apart([read_own_name(pool) for pool in pools]), number_apart(operators)
     names = [PoolName(*names) for names in zip(own, map(_shorten, build), operators)]
     if [pool.operator for pool in source] != operators:
         return names
@@ -77,13 +77,13 @@ def number_apart(names: Sequence[str]) -> list[str]:
     return apart
 
 
-def _own_name(pool: relay.Call) -> str:
-    """The model's own name of a pool, or its operator's."""
-    span = pool.span
+def read_own_name(call: relay.Call) -> str:
+    """The model's own name of a call, or its operator's."""
+    span = call.span
     first = span.spans[0] if isinstance(span, SequentialSpan) else span
     source = "" if first is None else re.sub(r" ?tvm_reorder\..*", "", first.source_name.name)
     parsed = source.startswith(("from_string", "GeneratedSource"))
-    return _shorten(op_name(pool)) if parsed or not source else source
+    return _shorten(op_name(call)) if parsed or not source else source
 
 
 def _shorten(operator: str) -> str:
