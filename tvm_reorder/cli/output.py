@@ -142,6 +142,33 @@ def note_idle_pass(report, opt_level: int) -> None:
         note(f"the pass did not run: --opt-level is {opt_level} but must be 1 or more")
 
 
+# Options that name files to read, and what messages call those files.
+_READ = {"model": "the model", "inputs": "--inputs", "records": "--records"}
+
+
+def check_outputs(args) -> None:
+    """Check, before the long work, that a command can write its files and takes none for another.
+
+    Raises
+    ------
+    UsageError
+        If one cannot be written, or is one that the command reads.
+    """
+    taken = {getattr(args, name, None): what for name, what in _READ.items()}
+    taken.pop(None, None)
+    for option in ("output", "json"):
+        path = getattr(args, option, None)
+        if option == "output" and path == "-":
+            raise UsageError("--output is '-' but must be a file")
+        if path is None or path == "-":
+            continue
+        check_writable(path, f"--{option}")
+        for other, what in taken.items():
+            if os.path.realpath(other) == os.path.realpath(path):
+                raise UsageError(f"--{option} {path} is {what}, too, but must be another file")
+        taken[path] = f"--{option}"
+
+
 def check_writable(path: str | None, option: str) -> None:
     """Check, before the long work, that a file can be written.
 
