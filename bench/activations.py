@@ -12,9 +12,14 @@ import argparse
 import os
 import statistics
 
-from .harness import add_results_option, run_main, use_results, write_results
+from .harness import (
+    TARGET,
+    add_results_option,
+    run_main,
+    use_results,
+    write_results,
+)
 
-TARGET = "llvm -mcpu=skylake-avx512"
 SHAPE = (1, 1024, 8, 8, 16)
 
 

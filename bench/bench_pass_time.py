@@ -20,9 +20,14 @@ from tvm.ir.instrument import PassInstrument
 import tvm_reorder
 from tvm_reorder.relay.passes import PASS_NAME
 
-from .harness import add_results_option, light_networks, run_main, use_results, write_results
-
-TARGET = "llvm -mcpu=skylake-avx512"
+from .harness import (
+    TARGET,
+    add_results_option,
+    light_networks,
+    run_main,
+    use_results,
+    write_results,
+)
 
 
 class Stopwatch(PassInstrument):

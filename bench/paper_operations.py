@@ -107,8 +107,7 @@ def count_example(setting: Setting) -> list[dict]:
 
 def _count(mod: tvm.IRModule, name: dict, setting: Setting) -> list[dict]:
     mod = relay.transform.InferType()(mod)
-    # Whatever feeds the activation: the example has no convolution.
-    options = {"decision": "exchange", "licence": setting.licence, "any_producer": True}
+    options = {"decision": "exchange", "licence": setting.licence}
     exchanged, _ = tvm_reorder.reorder(mod, target=setting.compiled_for, **options)
     before, after = count_module(mod), count_module(exchanged)
     activations = zip(before.operators, before.evaluations, after.evaluations, strict=True)

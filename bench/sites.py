@@ -41,6 +41,7 @@ from tvm_reorder.core.decision import Action
 from tvm_reorder.relay.extract import ExtractedSite, extract_sites
 from tvm_reorder.relay.floor_division import mend_floor_division
 from tvm_reorder.relay.measure_sites import SiteRunner, build_site, draw_inputs
+from tvm_reorder.relay.op.conv2d_max_pool2d import make_model
 
 from .harness import (
     add_options,
@@ -132,6 +133,7 @@ def measure(
         if library is not None
     }
     convolution = site.workload.convolution
+    times = time_in_turns(runners, repeat)
     return {
         "site": site.name,
         "places": list(site.names),
@@ -145,16 +147,31 @@ def measure(
         "records": records,
         "commit": read_commit(),
         "decision": None if decision is None else _describe_decision(decision),
-        "time_ms": time_in_turns(runners, repeat),
+        **_expect(site),
+        "time_ms": times,
+        "rounds": times.describe(),
     }
+
+
+def _expect(site: ExtractedSite) -> dict:
+    """What the model expects of each way, and of the moved steps in it; see ``residuals.py``."""
+    with tvm.target.Target(TARGET):
+        model = make_model()
+    return {
+        "expected_ms": {str(a): model.estimate(site.workload, a) for a in _possible(site)},
+        "expected_steps_ms": {str(a): model.steps(site.workload, a) for a in _possible(site)},
+    }
+
+
+def _possible(site: ExtractedSite) -> list[Action]:
+    """Fusing takes a convolution."""
+    return [a for a in Action if a is not Action.FUSE or site.workload.convolution is not None]
 
 
 def _build_all(site: ExtractedSite, records: str | None):
     """The libraries by name, None for what cannot be done at the site, and auto's decision."""
     target, config = tvm.target.Target(TARGET), ReorderConfig()
-    # Whatever computed the data is cut off, so a site may have any producer here.
-    options = {"decision": "auto", "records": records, "any_producer": True}
-    with tvm_reorder.enabled(**options) as report:
+    with tvm_reorder.enabled(decision="auto", records=records) as report:
         auto = _build(site.mod)
     if report.errors:
         raise report.errors[-1]

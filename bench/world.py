@@ -117,6 +117,7 @@ def measure_network(name: str, network: WorldNetwork, repeat: int, wanted: str =
     pairs = zip(runners["ours"].outputs(), runners["stock"].outputs())
     differences = [compare_outputs(*pair) for pair in pairs]
     worst = [difference.max_abs_diff for difference in differences]
+    times = time_in_turns(runners, repeat)
     return {
         "network": name,
         "wanted": wanted,
@@ -128,7 +129,8 @@ def measure_network(name: str, network: WorldNetwork, repeat: int, wanted: str =
         "kernels": {build: runner.kernels for build, runner in runners.items()},
         "sites": report.as_dict()["sites"],
         "decisions": [str(site.decision or site.refusal) for site in report.sites],
-        "time_ms": time_in_turns(runners, repeat),
+        "time_ms": times,
+        "rounds": times.describe(),
     }
 
 

@@ -155,7 +155,6 @@ def _refuse_options_alone(args: argparse.Namespace) -> None:
 
     given = {
         "--reorder-licence": args.reorder_licence != "equal",
-        "--reorder-any-producer": args.reorder_any_producer,
         "--reorder-decision": args.reorder_decision != "auto",
         "--reorder-only": bool(args.reorder_only),
         "--reorder-skip": bool(args.reorder_skip),

@@ -141,9 +141,7 @@ def _blame(graphs, verdict: str, detail: str, say) -> Outcome:
 
 def make_config(recipe: dict) -> ReorderConfig:
     """The pass's options of a recipe."""
-    return ReorderConfig(
-        licence=recipe["licence"], decision=recipe["decision"], any_producer=True, opt_level=0
-    )
+    return ReorderConfig(licence=recipe["licence"], decision=recipe["decision"], opt_level=0)
 
 
 def _halve(graphs, say, examine_half=_examine) -> Outcome | None:

@@ -51,11 +51,13 @@ def compare(tuner, job: Job, repeat: int) -> dict:
         runners[variant] = Runner(there, inputs, device)
     stock = runners["stock"].outputs()
     outputs = {name: _compare(runners[name].outputs(), stock) for name in VARIANTS[1:]}
+    times = time_in_turns(runners, repeat)
     return {
         "kernels": {name: runner.kernels for name, runner in runners.items()},
         **{key: {n: found[key] for n, found in outputs.items()} for key in outputs["ours"]},
         "same_program": {name: not reports[name].exchanged for name in VARIANTS[1:]},
-        "time_ms": time_in_turns(runners, repeat),
+        "time_ms": times,
+        "rounds": times.describe(),
         "decisions": [
             {"site": site.name, **({} if site.decision is None else site.decision.as_dict())}
             for site in reports["ours"].sites

@@ -196,3 +196,37 @@ def test_opt_level_0_certifies_no_function_of_several_kernels():
     with pytest.raises(CertificateError, match="opt_level is 0 but must be 1 or more for multiply"):
         certify(build_function("gelu", "float16"), PLAIN, 0)
     assert certify(build_function("sigmoid", "float16"), PLAIN, 0).worst_ulp == 0
+
+
+def gated(x):
+    """x where sigmoid(x) exceeds a half; where that is, no comparison of x says."""
+    return x * relay.cast(relay.greater(relay.sigmoid(x), HALF), "float16")
+
+
+def test_a_function_of_one_x_that_no_table_has_is_certified(own):
+    net = half_net(gated)
+    cached = only_site(net)
+    assert cached.refusal.reason is Reason.UNPROVEN
+    assert "not certified for this target" in cached.explanation
+    assert "tvm-reorder certify --model MODEL" in cached.explanation
+    text = "multiply(x, cast(greater(sigmoid(x), 0x1.0000000000000p-1), dtype=float16))"
+    assert text in [function.text for function in find_candidates(net, None, PLAIN)]
+    found = only_site(net, certify="auto")
+    assert found.status is Status.EXCHANGED and found.ends.is_maximum, found.explanation
+    assert only_site(net).status is Status.EXCHANGED
+
+
+def test_an_operator_that_nobody_knows_is_certified_too(own):
+    """x modulo 4 between 0 and 3 is x; beyond it is a saw."""
+    four = relay.const(4.0, "float16")
+    net = half_net(lambda x: relay.floor_mod(relay.clip(x, 0.0, 3.0), four))
+    assert only_site(net, certify="off").refusal.reason is Reason.UNPROVEN
+    assert only_site(net, certify="auto").status is Status.EXCHANGED
+    saw = only_site(half_net(lambda x: relay.floor_mod(x, four)), certify="auto")
+    assert saw.refusal.reason is Reason.DECREASES_AS_COMPUTED
+
+
+def test_a_function_that_no_sweep_decides_is_unknown_as_ever(own):
+    by_channel = constant(np.reshape([1, 2, 3, 4], (4, 1, 1)), "float16")
+    net = half_net(lambda x: relay.floor_mod(x, by_channel))
+    assert only_site(net, certify="auto").refusal.reason is Reason.UNKNOWN_OPERATOR

@@ -107,7 +107,7 @@ def two_pools():
 
 def test_in_python():
     mod = two_pools()
-    options = {"decision": "exchange", "any_producer": True}
+    options = {"decision": "exchange"}
     _, report = tvm_reorder.reorder(mod, skip=("max_pool2d_2",), **options)
     assert [site.status for site in report] == [Status.EXCHANGED, Status.KEPT]
     with tvm_reorder.enabled(only=["max_pool2d_2"], **options) as report:

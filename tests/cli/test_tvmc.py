@@ -83,7 +83,7 @@ def test_run_says_that_a_package_is_finished(compiled, capsys):
 
 
 def test_options_without_the_switch(model, capsys):
-    assert tvmc.main(["compile", model, "--target=llvm", "--reorder-any-producer"]) == 4
+    assert tvmc.main(["compile", model, "--target=llvm", "--reorder-licence=ulp:2"]) == 4
     assert "must go with --reorder" in capsys.readouterr().err
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tvm_reorder.core import enclosure
 from tvm_reorder.core.intervals import follow_interval
 from tvm_reorder.core.monotone import Direction, MonotoneMap
 
@@ -15,21 +16,16 @@ def first_wrapping_link(*arguments):
     return follow_interval(*arguments)[1]
 
 
-def truncate(values):
-    return np.frompyfunc(lambda v: int(v) if np.isfinite(float(v)) else v, 1, 1)(values)
-
-
 def step(name, evaluate, directions=RISING):
     return MonotoneMap(name, directions, 0, evaluate)
 
 
 def cast(dtype):
-    is_integer = dtype.startswith(("int", "uint"))
-    return step(f"cast to {dtype}", truncate if is_integer else lambda x: x.astype(dtype))
+    return step(f"cast to {dtype}", lambda x: enclosure.cast(x, dtype))
 
 
 def clip(low, high):
-    return step("clip", lambda x: np.clip(x, low, high))
+    return step("clip", lambda x: np.maximum(np.minimum(x, high), low))
 
 
 def scale(factor):
@@ -65,10 +61,16 @@ def test_an_interval_that_its_own_dtype_cannot_hold_has_wrapped():
 
 
 def test_what_cannot_be_followed_may_be_anything():
-    valley = step("abs", np.abs, (Direction.VALLEY,))
-    unknown = step("add", None)
-    for link in (valley, unknown):
+    unknown, foreign = step("add", None), step("my.swoosh", np.cbrt)
+    for link in (unknown, foreign):
         assert first_wrapping_link([cast("int8"), link], ["int8", "int32", "int32"], (0, 1)) == 0
+
+
+@pytest.mark.parametrize("interval, expected", [((0, 1), None), ((-127, 1), None), ((-128, 1), 0)])
+def test_a_valley_is_followed_too(interval, expected):
+    valley = step("abs", np.abs, (Direction.VALLEY,))
+    dtypes = ["int8", "int32", "int32"]
+    assert first_wrapping_link([cast("int8"), valley], dtypes, interval) == expected
 
 
 @given(

@@ -62,4 +62,4 @@ def test_other_options_are_checked(options, line):
 
 def test_config_is_frozen():
     with pytest.raises(AttributeError):
-        ReorderConfig().any_producer = True
+        ReorderConfig().write = False

@@ -13,7 +13,6 @@ from tvm_reorder.core.monotone import (
     compose,
     compose_directions,
     directions_from_signs,
-    join_directions,
 )
 from tvm_reorder.core.refusal import Reason
 
@@ -59,15 +58,6 @@ def test_composition_claims_the_strongest_direction(outer, inner):
 
 def _implies(strong: Direction, weak: Direction) -> bool:
     return all(holds(weak, table) for table in BY_DIRECTION[strong])
-
-
-@pytest.mark.parametrize("left, right", list(product(Direction, repeat=2)))
-@pytest.mark.parametrize("operation", [np.add, np.maximum, np.minimum])
-def test_joined_branches_move_as_claimed(left, right, operation):
-    claimed = join_directions(left, right)
-    for f in BY_DIRECTION[left][::2]:
-        for g in BY_DIRECTION[right][::3]:
-            assert holds(claimed, operation(f, g))
 
 
 def test_a_valley_is_the_larger_of_its_ends():

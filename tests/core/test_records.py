@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from tvm_reorder.core.records import (
     describe_problems,
     read_records,
 )
+from tvm_reorder.core.workload import OPTIONAL, Home
 
 from .workloads import workload
 
@@ -47,6 +49,18 @@ def test_a_record_survives_its_line():
     assert Record.from_line(RECORD.as_line()) == RECORD
     assert Record.from_line(RECORD.as_line().encode()) == RECORD
     assert "\n" not in RECORD.as_line() and RECORD.key == SITE.key
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [("ends", "both"), ("base_dtype", "int8"), ("home", Home.ALONE), ("is_reduction", True)],
+)
+def test_what_is_written_only_where_it_says_something_is_read_again(field, value):
+    assert field in OPTIONAL and value != OPTIONAL[field]
+    site = replace(SITE, **{field: value})
+    record = replace(RECORD, workload=site.as_dict())
+    assert Record.from_line(record.as_line()).key == site.key != SITE.key
+    assert field not in SITE.as_dict() and len(OPTIONAL) == 4
 
 
 def test_times_of_a_workload(read):

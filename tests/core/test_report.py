@@ -1,6 +1,7 @@
 """Sites and reports: order of statuses, merging, JSON."""
 
 import json
+from dataclasses import replace
 from threading import Thread
 
 from tvm_reorder.core.refusal import Reason, Refusal
@@ -24,7 +25,9 @@ def test_merging_keeps_the_better_outcome_and_the_later_miss():
     later = Site("a", Status.REFUSED, "2x2", (), Refusal(Reason.SHARED, "x", "y", "z"))
     assert REFUSED.merged_with(later) is later
     assert REFUSED.merged_with(DONE) is DONE
-    assert DONE.merged_with(later) is DONE
+    assert DONE.merged_with(later) == replace(DONE, refusal=later.refusal)  # what is left stays
+    nothing = replace(later, refusal=replace(MISS, reason=Reason.NO_ACTIVATION))
+    assert DONE.merged_with(nothing) is DONE
 
 
 def test_two_exchanges_of_one_pool_add_up():

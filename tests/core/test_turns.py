@@ -1,6 +1,8 @@
-"""Timing in turns: the order, the number of figures, and how long a round is made."""
+"""Timing in turns: order, number of figures, length of a round, which rounds are kept."""
 
-from tvm_reorder.core.turns import ROUND_MS, time_in_turns
+from itertools import count
+
+from tvm_reorder.core.turns import ROUND_MS, read_waited_ns, time_in_turns
 
 
 class Recorder:
@@ -26,3 +28,49 @@ def test_a_round_of_the_slowest_fills_the_clock_and_all_repeat_alike():
     log = []
     time_in_turns({"a": Recorder("a", 0.1, log), "b": Recorder("b", ROUND_MS / 4, log)}, 1)
     assert log == [("a", 1), ("b", 1), ("a", 4), ("b", 4)]
+
+
+class Waiting:
+    """Nanoseconds waited so far, asked before and after each round; the warm-up asks nothing."""
+
+    def __init__(self, by_round: list[int]):
+        self._added = [waited for each in by_round for waited in (0, each)]
+        self._total = 0
+
+    def __call__(self) -> int:
+        self._total += self._added.pop(0)
+        return self._total
+
+
+class Numbered:
+    """A runner whose times are 0, 1, 2, ... so that a round can be told by its time."""
+
+    def __init__(self):
+        self._next = count(-1)  # the first call warms up
+
+    def milliseconds(self, number):
+        return float(next(self._next))
+
+
+LONG = 10**15  # ns, more than any round lasts
+
+
+def test_disturbed_rounds_are_timed_again_and_dropped():
+    steps = []
+    waiting = Waiting([0, LONG, 0, LONG, 0])
+    times = time_in_turns({"a": Numbered()}, 3, lambda: steps.append(0), waiting)
+    assert times == {"a": [0.0, 2.0, 4.0]} and len(steps) == 3
+    assert times.describe() == {"run": 5, "kept": 3, "quiet": 3}
+
+
+def test_on_a_busy_machine_the_least_disturbed_rounds_are_kept():
+    steps = []
+    waiting = Waiting([LONG**5, LONG, 0, LONG**6, LONG**3, LONG**7])
+    times = time_in_turns({"a": Numbered()}, 3, lambda: steps.append(0), waiting)
+    assert times == {"a": [1.0, 2.0, 4.0]} and len(steps) == 3
+    assert times.describe() == {"run": 6, "kept": 3, "quiet": 1}
+
+
+def test_waiting_is_counted_and_never_falls():
+    first = read_waited_ns()
+    assert 0 <= first <= read_waited_ns()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_reorder.core.window import AdaptiveAxis, PoolWindow, WindowAxis
-from tvm_reorder.core.workload import Convolution, SiteWorkload
+from tvm_reorder.core.workload import Convolution, Home, SiteWorkload
 
 from .workloads import CONVOLUTION, workload
 
@@ -61,6 +61,8 @@ sites = st.builds(
     st.sampled_from([(), ("nn.relu",), ("add", "nn.relu"), ("nn.relu", "add")]),
     st.sampled_from([None, CONVOLUTION, replace(CONVOLUTION, groups=2)]),
     st.sampled_from(["float32", "int8"]),
+    home=st.sampled_from(Home),
+    is_reduction=st.booleans(),
 )
 
 

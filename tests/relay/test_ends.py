@@ -104,9 +104,7 @@ def test_a_valley_is_taken_at_both_ends():
     data = conv2d(image())
     exchanged, _ = tvm_reorder.reorder(module(max_pool(relay.abs(data))), decision="exchange")
     ends = [max_pool(data), relay.negative(max_pool(relay.negative(data)))]
-    # |x| has no finite value below the lowest; but that is not known of every valley's bottom.
-    clamped = relay.maximum(relay.maximum(*map(relay.abs, ends)), scalar(np.finfo("float32").min))
-    expected = relay.transform.InferType()(module(clamped))
+    expected = relay.transform.InferType()(module(relay.maximum(*map(relay.abs, ends))))
     tvm.ir.assert_structural_equal(exchanged, expected, map_free_vars=True)
 
 
@@ -211,7 +209,7 @@ def test_integers_are_turned_without_wrapping(dtype):
     falling = relay.const(7, "int64") - wide
     mod = module(max_pool(falling))
     values = RNG.choice([info.min, info.min + 1, 0, 1, info.max], size=(1, 4, 8, 8)).astype(dtype)
-    report = assert_same_results(mod, {"x": values}, any_producer=True)
+    report = assert_same_results(mod, {"x": values})
     (site,) = report.sites
     assert site.status is Status.EXCHANGED and site.ends.signs == (-1,), site.explanation
 
@@ -226,7 +224,7 @@ def test_extreme_values(name):
     values[:, :, ::2, ::2] = RNG.normal(size=(1, 4, 4, 4))  # no window of nothing but infinities
     mod = module(max_pool(EXACT[name](x)))
     (stock,) = run(mod, {"x": values})
-    with tvm_reorder.enabled(decision="exchange", any_producer=True) as report:
+    with tvm_reorder.enabled(decision="exchange") as report:
         (ours,) = run(mod, {"x": values})
     assert report.sites[0].status in (Status.EXCHANGED, Status.REFUSED)
     known = ~np.isnan(find_nan(mod, values))

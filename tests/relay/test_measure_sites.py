@@ -96,7 +96,7 @@ def test_a_real_run_takes_time():
 
 def extracted(mod) -> ExtractedSite:
     """The one site of a module."""
-    prepared, report = tvm_reorder.reorder(mod, write=False, target=TARGET, any_producer=True)
+    prepared, report = tvm_reorder.reorder(mod, write=False, target=TARGET)
     (site,) = extract_sites(prepared, report)
     return site
 

@@ -9,7 +9,7 @@ import tvm_reorder
 from tvm_reorder import Reason, Status
 from tvm_reorder.relay.nan import KEEPS_NAN
 
-from .networks import channels_first, constant, execute, max_pool, module, only_site, run
+from .networks import TARGET, channels_first, constant, execute, max_pool, module, only_site, run
 
 NAN = np.nan
 VALUES = [NAN] * 37 + [np.inf, -np.inf, 0, -0.0, 1, -1, 2, -88, 88]  # vector body and tail
@@ -58,14 +58,13 @@ def test_what_forgets_a_nan_as_compiled():
     assert not np.isnan(fast).any()
 
 
-def build(mod, licence=None, decision="exchange", any_producer=True):
+def build(mod, licence=None, decision="exchange"):
     """Stock without a licence, else rewritten, and the report."""
     with tvm.transform.PassContext(opt_level=3):
         if licence is None:
-            return relay.build(mod, "llvm -mcpu=skylake-avx512"), None
-        options = dict(licence=licence, decision=decision, any_producer=any_producer)
-        with tvm_reorder.enabled(**options) as report:
-            return relay.build(mod, "llvm -mcpu=skylake-avx512"), report
+            return relay.build(mod, TARGET), None
+        with tvm_reorder.enabled(licence=licence, decision=decision) as report:
+            return relay.build(mod, TARGET), report
 
 
 def same(left, right) -> bool:
@@ -155,10 +154,10 @@ def test_what_the_licence_refuses(case):
     """Each would be exchanged without it, and most give something else then."""
     make, pool = REFUSED[case]
     mod = module(max_pool(make(relay.var("x", shape=(1, 4, 9, 9))), **pool))
-    site = only_site(mod, any_producer=True, licence="nan")
+    site = only_site(mod, licence="nan")
     assert site.status is Status.REFUSED and site.refusal.reason is Reason.NAN, site.explanation
     assert "licence nan" in site.explanation
-    assert only_site(mod, any_producer=True).status is Status.EXCHANGED
+    assert only_site(mod).status is Status.EXCHANGED
     (stock, _), (ours, _) = build(mod), build(mod, "equal")
     inputs = [{"x": scattered((1, 4, 9, 9), seed)} for seed in range(10)]
     are_same = [same(*execute(stock, i), *execute(ours, i)) for i in inputs]
@@ -167,19 +166,17 @@ def test_what_the_licence_refuses(case):
 
 def test_what_stands_below_a_refused_step_stays_too_and_what_is_nearer_moves():
     x = relay.var("x", shape=(1, 4, 8, 8))
-    site = only_site(
-        module(max_pool(relay.tanh(relay.nn.relu(x)))), any_producer=True, licence="nan"
-    )
+    site = only_site(module(max_pool(relay.tanh(relay.nn.relu(x)))), licence="nan")
     assert site.chain == ("tanh",) and site.refusal.reason is Reason.NAN
 
 
 def test_integers_have_no_nan():
     x = relay.var("x", shape=(1, 4, 8, 8), dtype="int8")
     mod = module(max_pool(relay.clip(x, -5, 5)))
-    assert only_site(mod, any_producer=True, licence="strict+nan").status is Status.EXCHANGED
+    assert only_site(mod, licence="strict+nan").status is Status.EXCHANGED
 
 
 def test_nothing_is_known_of_other_targets():
     mod = module(max_pool(relay.var("x", shape=(1, 4, 8, 8)) + relay.const(1.0)))
-    site = only_site(mod, any_producer=True, licence="nan", target="c")
+    site = only_site(mod, licence="nan", target="c")
     assert site.refusal.reason is Reason.NAN

@@ -108,7 +108,7 @@ def assert_same(model, inputs):
     with mend_floor_division():
         mod, params = relay.frontend.from_onnx(model, shapes, freeze_params=True)
         stock = execute(build(mod, params=params), inputs)
-    with tvm_reorder.enabled(any_producer=True, decision="exchange") as report:
+    with tvm_reorder.enabled(decision="exchange") as report:
         ours = execute(build(mod, params=params), inputs)
     assert not report.errors
     print("EXCH", len(report.exchanged), [s.refusal and s.refusal.reason.value for s in report])

@@ -21,7 +21,7 @@ def number(value, dtype="int32"):
 
 
 def site_of(value):
-    return only_site(module(max_pool(value)), any_producer=True)
+    return only_site(module(max_pool(value)))
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ CASES = {
     "erf": (relay.erf, 0.0, 0.0),
     "sigmoid": (relay.sigmoid, 0.0, LOWEST),
     "exp": (relay.exp, 0.0, LOWEST),
+    "sigmoid at 0": (relay.sigmoid, 0.5, 0.0),
     "sigmoid behind a bias": (biased(relay.sigmoid), 0.0, LOWEST),
     "leaky_relu": (lambda x: relay.nn.leaky_relu(x, 0.1), 0.0, 0.0),
     "prelu": (lambda x: relay.nn.prelu(x, constant([0.1, 0, 0.5, 2])), 0.0, 0.0),
@@ -106,7 +107,8 @@ def test_what_repeats_values_commutes_with_every_step(mode):
     "activation, value",
     [
         (relay.nn.relu, -1.0),  # nothing gives it
-        (relay.sigmoid, 0.5),  # it does at 0, but who knows to which bit
+        (relay.sigmoid, 0.25),
+        (relay.exp, 0.25),
         (relay.tanh, 0.1),
         (lambda x: relay.clip(x, 0.3, 2), 0.1),
     ],

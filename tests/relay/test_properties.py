@@ -1,7 +1,7 @@
 """Random chains, windows, layouts and dtypes on adversarial values: equal results, always.
 
-The producer here is the network's input itself (``any_producer``), so that infinities, zeros of
-both signs, subnormals and extremes reach the chain as they are.
+The chains read the network's input itself, so that infinities, zeros of both signs, subnormals and
+extremes reach them as they are.
 """
 
 import numpy as np
@@ -153,10 +153,10 @@ def _seen_in_windows(pool, marked: np.ndarray) -> np.ndarray:
 @given(networks(), st.sampled_from(["equal", "strict"]))
 def test_exchanged_results_are_equal(example, licence):
     mod, values = example
-    _, report = tvm_reorder.reorder(mod, any_producer=True, licence=licence, decision="exchange")
+    _, report = tvm_reorder.reorder(mod, licence=licence, decision="exchange")
     assume(report.exchanged)
     (stock,) = run(mod, {"x": values})
-    with tvm_reorder.enabled(any_producer=True, licence=licence, decision="exchange") as used:
+    with tvm_reorder.enabled(licence=licence, decision="exchange") as used:
         (exchanged,) = run(mod, {"x": values})
     assert used.exchanged
     differs = ~((stock == exchanged) | (np.isnan(stock) & np.isnan(exchanged)))
@@ -175,7 +175,7 @@ def test_relu_and_bias_in_every_layout_and_dtype(layout, dtype):
     mod = module(relay.nn.max_pool2d(body, (2, 2), (2, 2), layout=layout))
     values = np.random.default_rng(1).choice(special_values(dtype), size=shape[layout])
     (stock,) = run(mod, {"x": values})
-    with tvm_reorder.enabled(any_producer=True, decision="exchange") as report:
+    with tvm_reorder.enabled(decision="exchange") as report:
         (exchanged,) = run(mod, {"x": values})
     assert report.sites[0].status is Status.EXCHANGED, report.sites[0].explanation
     np.testing.assert_array_equal(stock, exchanged)

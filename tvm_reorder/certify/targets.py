@@ -70,6 +70,24 @@ def _name_processor(target: Target) -> str:
     return f"llvm x86-64 {_X86_CLASSES[_x86_level(target)]}"
 
 
+def may_contract(target: Target, dtype: str) -> bool:
+    """True if the target's code may round a product and a sum of a float dtype once.
+
+    LLVM does where the processor has a fused multiply-add for the dtype.  On x86-64 its features
+    tell; half precision without AVX512-FP16 is computed in float32 and rounded each time.
+    """
+    return _has_fma(str(target), dtype == "float16")
+
+
+@lru_cache(maxsize=64)
+def _has_fma(text: str, for_halves: bool) -> bool:
+    target = Target(text)
+    if target.kind.name != "llvm" or read_architecture(target) not in X86:
+        return True
+    features = ("avx512fp16",) if for_halves else ("fma", "fma4", "avx512f")
+    return any(codegen.target_has_features(feature, target) for feature in features)
+
+
 def _x86_level(target: Target) -> int:
     if codegen.target_has_features("avx512f", target):
         return 2

@@ -163,7 +163,6 @@ def _say_command(skipped: list[str], licence: str, args) -> str:
     """The command line that leaves sites alone, or takes another licence."""
     given = [args.model, "--target", args.target, "-O", str(args.opt_level)]
     given += ["--licence", licence, "--decision", args.decision, "--certify", args.certify]
-    given += ["--any-producer"] * args.any_producer
     given += [] if args.threads is None else ["--threads", str(args.threads)]
     for option in ("records", "input_shapes", "model_format"):
         value = getattr(args, option)

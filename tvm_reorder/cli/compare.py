@@ -91,6 +91,7 @@ def _compare(args):
         "nan": None if origin is None else {**asdict(origin), "explanation": str(origin)},
         "kernels": {"stock": stock.kernels, "reordered": reordered.kernels},
         "time_ms": times,
+        "rounds": times.describe(),
         "ratio": summarise(times["stock"])[0] / summarise(times["reordered"])[0],
         **_circumstances(target, args),
     }

@@ -138,11 +138,6 @@ def _add_exactness_options(parser, prefix: str = "") -> None:
         "ulp:N, ulp:any (functions that nobody measured on the target too), strict+nan+ulp:...",
     )
     parser.add_argument(
-        f"--{prefix}any-producer",
-        action="store_true",
-        help="exchange whatever computes the chain's input, not only behind convolution and dense",
-    )
-    parser.add_argument(
         f"--{prefix}certify",
         choices=CERTIFY,
         default="cached",
@@ -215,5 +210,5 @@ def seed(text: str) -> int:
 
 def reorder_config(args, write: bool = True, prefix: str = "") -> ReorderConfig:
     """The pass's options out of the parsed arguments."""
-    names = ("licence", "any_producer", "decision", "records", "certify", "only", "skip")
+    names = ("licence", "decision", "records", "certify", "only", "skip")
     return ReorderConfig(write=write, **{name: getattr(args, prefix + name) for name in names})

@@ -135,8 +135,8 @@ def _to_text(value: object) -> Text:
 
 def note_idle_pass(report, opt_level: int) -> None:
     """Say why a build was not touched by the pass, if it was not."""
-    if report.errors:
-        failure = first_line(report.errors[-1])
+    if report.failure:
+        failure = first_line(report.failure)
         note(f"the pass failed, the module was compiled as it is: {failure}")
     elif not report.has_run:
         note(f"the pass did not run: --opt-level is {opt_level} but must be 1 or more")

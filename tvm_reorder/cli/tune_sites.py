@@ -92,7 +92,7 @@ def _find_sites(model, target, args):
     from ..relay.extract import extract_sites
     from ..relay.pipeline import reorder
 
-    exactness = {name: getattr(args, name) for name in ("licence", "any_producer", "certify")}
+    exactness = {name: getattr(args, name) for name in ("licence", "certify")}
     config = ReorderConfig(**exactness, write=False, only=args.only, skip=args.skip)
     with progress("looking for sites"):
         prepared, report = reorder(model.mod, model.params, config, target=target)

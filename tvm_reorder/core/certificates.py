@@ -28,6 +28,7 @@ from typing import NamedTuple
 from .monotone import Direction
 
 SCHEMA = 1
+SWEPT = ("float32", "float16")  # dtypes of which a sweep takes all values
 SHAPES = (Direction.RISING, Direction.FALLING, Direction.VALLEY)
 
 

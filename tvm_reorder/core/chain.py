@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .contraction import Pair
 from .intervals import Interval, follow_interval
 from .lowest import lowest_value
-from .monotone import MonotoneMap
+from .monotone import ANY_RANK, MonotoneMap
 from .padding import find_padding
 from .refusal import Refusal, overflow
 from .window import PoolWindow
@@ -23,12 +24,9 @@ class Link:
     dtype : str
         Dtype of the step's output.
     steps : int
-        Elementwise operators the step is made of.
+        Elementwise operators the step is made of; 0 if no code comes of it, and nobody is told.
     shared : Refusal or None
         Set if the step's value is wanted elsewhere too.
-    is_split_addition : bool
-        True if the step adds to a product that the step below it gives: a fused multiply-add, if
-        both stay in one kernel.
     inseparable : Refusal or None
         Set if the value that the step takes cannot stand at the end of a kernel.
     inside : tuple of pairs
@@ -42,7 +40,6 @@ class Link:
     dtype: str
     steps: int = 1
     shared: Refusal | None = None
-    is_split_addition: bool = False
     inseparable: Refusal | None = None
     keeps_nan: bool = False
     inside: tuple[tuple[MonotoneMap, str], ...] = ()
@@ -64,15 +61,19 @@ class Chain:
         Entry k is the dtype of the value that f_1 o ... o f_k takes; entry 0 is the pool's own.
     input_range : tuple of int or None
         Interval of the value below the last link, if that is an integer.
+    range_lift : str
+        What the user can do about a wide `input_range`, as in ``Refusal.lift``.
     undefined : Refusal or None
         Set if that value may have overflowed on the way, or what TVM computes is undefined.
     stop : Refusal or None
-        Why the chain could not be followed further; None if it reaches a producer.  Set if there
-        are no links.
-    producer : Refusal or None
-        Set if no convolution or dense layer computes the chain's input.
-    meets_addition : bool
-        True if the link next to the pool is a product and the pool's value goes into a sum.
+        Why the chain could not be followed further; None at its natural end, an input or an
+        operator that is no step.  Set if there are no links.
+    pairs : tuple of Pair
+        Operators in the kernels that the exchange changes that round otherwise in one kernel than
+        in two; see ``contraction.py``.
+    producer_kernel, pool_kernel : Refusal or None
+        Why it is not known that the kernel that computes the links now, or the pool's, computes
+        them in one expression.
     filters : int
         Filters of the convolution that computes the chain's input, if their weights can take a
         sign each; else 0.
@@ -80,9 +81,14 @@ class Chain:
         What an explicit padding between the chain and the pool writes; see ``padding.py``.
     zeros : Refusal or None
         Set if the sign of a zero that the pool yields makes a difference to what follows.
+    obstacle : Refusal or None
+        Set if the build keeps every site as it is.
     totals : tuple of MonotoneMap
         Entry k is f_1 o ... o f_(k+1), where certificates say more of it than its parts do; by
         its parts if not given.
+    plane_shape : tuple of int
+        The pool's input with 1 along the window: the (batch, channel) pairs in the order in which
+        maps name their directions.
     """
 
     window: PoolWindow | Refusal
@@ -90,20 +96,24 @@ class Chain:
     links: tuple[Link, ...]
     base_dtypes: tuple[str, ...]
     input_range: tuple[int, int] | None = None
+    range_lift: str = ""
     undefined: Refusal | None = None
     stop: Refusal | None = None
-    producer: Refusal | None = None
-    meets_addition: bool = False
+    pairs: tuple[Pair, ...] = ()
+    producer_kernel: Refusal | None = None
+    pool_kernel: Refusal | None = None
     filters: int = 0
     pad_value: float | None = None
     zeros: Refusal | None = None
+    obstacle: Refusal | None = None
     totals: tuple[MonotoneMap, ...] = ()
+    plane_shape: tuple[int, ...] = ANY_RANK
 
     def find_padding(self, moved: int) -> float | None:
         """What to pad with before the `moved` links next to the pool; None if nobody knows."""
         dtypes = self.base_dtypes[: moved + 1]
-        maps = [link.map for link in self.links[:moved]]
-        return find_padding(maps, dtypes, self.pad_value, lowest_value(dtypes[-1]))
+        maps, inside = zip(*((link.map, link.inside) for link in self.links[:moved]))
+        return find_padding(maps, dtypes, self.pad_value, lowest_value(dtypes[-1]), inside)
 
 
 def follow_chain(chain: Chain) -> tuple[list[Interval], Refusal | None]:
@@ -114,4 +124,4 @@ def follow_chain(chain: Chain) -> tuple[list[Interval], Refusal | None]:
     if chain.undefined or wrapping is None:
         return intervals, chain.undefined
     link = chain.links[wrapping]
-    return intervals, overflow(link.map.name, link.dtype)
+    return intervals, overflow(link.map.name, link.dtype, chain.range_lift)

@@ -14,28 +14,39 @@ Side conditions, each with its reason
     * Nothing behind the pool tells +0 from -0: which of them a window gives depends on the order.
     * NaN: what a window that holds one gives depends on where it stands; see ``nan.py``, which the
       licence ``nan`` asks.
-    * Contraction: LLVM makes one fused multiply-add, rounded once, of a float multiply and an add
-      in one kernel.  The exchange neither separates such a pair nor makes a new one.
+    * No pair of operators that round otherwise in one kernel than in two is separated, joined, or
+      moved between kernels of which one is not known to join it; see ``contraction.py``.
     * What an explicit padding before the pool writes is a value of the moved steps.
     * No integer step can wrap, neither one that moves nor one above it in the same kernel: to TVM
       and LLVM overflow is undefined, and they simplify what follows as if there were none
       (max(x * x, 0) to x * x).  The interval of values is followed up the chain.
     * The exchange saves evaluations.
+
+Which of several objections is named
+    The links next to the pool move, the more the better, so an objection costs the longest
+    exchange that it alone keeps from being made.  The one that costs most is named: lifting it
+    lets most through.  Objections of one reason count as one, for what lifts one lifts all; the
+    one nearest to the pool stands for them.  Where each exchange is kept by several, lifting one
+    lets nothing through; then, of those on the shortest, one that no option lifts is named before
+    one that an option does, which would be given in vain.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from .certificates import SWEPT
 from .chain import Chain, Link, follow_chain
 from .config import ReorderConfig
+from .contraction import find_pair_objection
 from .cost import Evaluations, count_evaluations
 from .ends import THE_MAXIMUM, Ends, find_ends
 from .lowest import find_infinity_objection, may_fall_below_lowest
 from .monotone import Direction, MonotoneMap, compose
 from .nan import find_nan_objection
-from .refusal import Reason, Refusal, contraction
+from .refusal import Reason, Refusal
 from .window import PoolWindow
 
 _NOT_A_VALLEY = "neither rising nor falling throughout, nor a valley"
@@ -56,7 +67,7 @@ class Plan:
     clamps : bool
         True if max(., lowest finite value) has to stand behind the moved links.
     note : Refusal or None
-        Why the next link stays, if one does.
+        Why further links stay, if any do.
     ends : Ends
         At which values of a window the moved links are evaluated.
     folds_signs : bool
@@ -81,56 +92,93 @@ def check_exchange(chain: Chain, config: ReorderConfig) -> Plan | Refusal:
     Returns
     -------
     Plan or Refusal
-        The longest exchange that is exact under the licence, or the closest miss.
+        The longest exchange that is exact under the licence, or what keeps most from moving.
     """
+    is_empty = isinstance(chain.window, Refusal) and chain.window.reason is Reason.EMPTY_POOL
+    if not is_empty and not chain.links and chain.stop.reason is Reason.NO_ACTIVATION:
+        return chain.stop
     refusal = _check_window(chain.window)
     if refusal:
         return refusal
     if not chain.links:
         return chain.stop
-    undefined = follow_chain(chain)[1]
-    exchanges, note = _find_exchanges(chain, config)
-    if not exchanges:
-        return note
-    if chain.producer and not config.any_producer:
-        return chain.producer
-    if undefined or chain.zeros:
-        return undefined or chain.zeros
-    plans = [_make_plan(chain, exchange) for exchange in exchanges]
-    saving = [plan for plan in plans if plan.evaluations.is_saving]
-    if not saving:
-        useless = _no_saving(plans[-1].evaluations)
-        return useless if plans[0].ends.is_maximum else note or useless
-    shorter, *longer = saving
-    return replace(shorter, wider=longer[0] if longer else None)
+    trials = list(_try_links(chain, config))
+    possible = [trial for trial in trials if not trial.objections]
+    if not possible:
+        return name_costliest([trial.objections for trial in trials])
+    longest = possible[-1]
+    shorter = [trial for trial in possible if trial.ends.is_maximum and trial is not longest]
+    if longest.ends.is_maximum or not shorter:  # at the maximum the longest is the cheapest, too
+        return _make_plan(chain, trials, longest)
+    wider = _make_plan(chain, trials, longest)
+    return replace(_make_plan(chain, trials, shorter[-1]), wider=wider)
+
+
+def name_costliest(objections: Sequence[Sequence[Refusal]]) -> Refusal | None:
+    """The objection whose lifting lets most through; None if there is none.
+
+    Parameters
+    ----------
+    objections : sequence of sequences of Refusal
+        What keeps the first link from moving, the first two, and so on.
+    """
+    alone = [kept[0].reason for kept in objections if len({each.reason for each in kept}) == 1]
+    if alone:
+        everything = (each for kept in objections for each in kept)
+        return next(each for each in everything if each.reason is alone[-1])
+    first = next(filter(None, objections), ())
+    return next((each for each in first if not each.lift), first[0] if first else None)
 
 
 @dataclass(frozen=True)
-class _Exchange:
-    """The links up to some k, which may move."""
+class _Trial:
+    """The links up to some number, and what keeps them from moving together."""
 
     moved: int
-    ends: Ends
-    clamps: bool
-    note: Refusal | None = None
+    ends: Ends | None
+    objections: tuple[Refusal, ...]
+    clamps: bool = False
+    evaluations: Evaluations | None = None
 
 
-def _make_plan(chain: Chain, exchange: _Exchange) -> Plan:
-    moved, ends = chain.links[: exchange.moved], exchange.ends
-    is_whole = exchange.moved == len(chain.links)
-    folds = is_whole and ends.has_one_sign_for_each(chain.filters)
-    steps = sum(link.steps for link in moved)
+def _try_links(chain: Chain, config: ReorderConfig) -> Iterator[_Trial]:
+    general = tuple(filter(None, (follow_chain(chain)[1], chain.zeros, chain.obstacle)))
+    totals = chain.totals or accumulate((link.map for link in chain.links), compose)
+    shared: tuple[Refusal, ...] = ()
+    for index, (link, total) in enumerate(zip(chain.links, totals)):
+        shared += (link.shared,) if link.shared else ()
+        ends = find_ends(total.directions)
+        if ends is None:
+            objections = (*general, *shared, _direction_refusal(total, link))
+            yield _Trial(index + 1, None, objections)
+            continue
+        clamps = may_fall_below_lowest(ends, chain, index)
+        evaluations = _count(chain, index + 1, ends, clamps)
+        useless = () if evaluations.is_saving else (_no_saving(evaluations),)
+        own = _find_objections(total, ends, chain, index, config)
+        yield _Trial(index + 1, ends, (*general, *shared, *own, *useless), clamps, evaluations)
+
+
+def _make_plan(chain: Chain, trials: list[_Trial], trial: _Trial) -> Plan:
+    further = [other.objections for other in trials[trial.moved :]]
     return Plan(
-        moved=exchange.moved,
-        chain=tuple(link.map.name for link in reversed(moved)),
-        evaluations=count_evaluations(
-            chain.window, chain.planes, steps, exchange.clamps, ends, folds
-        ),
-        clamps=exchange.clamps,
-        note=exchange.note,
-        ends=ends,
-        folds_signs=folds,
+        moved=trial.moved,
+        chain=tuple(link.map.name for link in reversed(chain.links[: trial.moved]) if link.steps),
+        evaluations=trial.evaluations,
+        clamps=trial.clamps,
+        note=name_costliest(further) or chain.stop,
+        ends=trial.ends,
+        folds_signs=_folds_signs(chain, trial.moved, trial.ends),
     )
+
+
+def _count(chain: Chain, moved: int, ends: Ends, clamps: bool) -> Evaluations:
+    steps, folds = sum(link.steps for link in chain.links[:moved]), _folds_signs(chain, moved, ends)
+    return count_evaluations(chain.window, chain.planes, steps, clamps, ends, folds)
+
+
+def _folds_signs(chain: Chain, moved: int, ends: Ends) -> bool:
+    return moved == len(chain.links) and ends.has_one_sign_for_each(chain.filters)
 
 
 def _no_saving(evaluations: Evaluations) -> Refusal:
@@ -155,53 +203,26 @@ def _check_window(window: PoolWindow | Refusal) -> Refusal | None:
     return None
 
 
-def _find_exchanges(chain: Chain, config: ReorderConfig) -> tuple[list[_Exchange], Refusal | None]:
-    """The longest exchange at the maximum, a longer one at other ends, and the first objection."""
-    found: dict[bool, _Exchange] = {}  # by whether f is taken at the maximum alone
-    note, stop = None, chain.stop
-    totals = chain.totals or accumulate((link.map for link in chain.links), compose)
-    for index, (link, total) in enumerate(zip(chain.links, totals)):
-        if link.shared:
-            stop = link.shared
-            break
-        ends = find_ends(total.directions)
-        objection = _objection(total, ends, chain, index, config)
-        if objection is None:
-            clamps = may_fall_below_lowest(total, ends, chain, index)
-            found[ends.is_maximum] = _Exchange(index + 1, ends, clamps)
-            note = None if ends.is_maximum else note
-        else:
-            note = note or objection
-    exchanges = sorted(found.values(), key=lambda exchange: exchange.moved)
-    if exchanges and exchanges[-1].ends.is_maximum:
-        exchanges = exchanges[-1:]  # the longest one is also the cheapest
-    note = note or stop
-    whole = len(chain.links)
-    return [replace(e, note=stop if e.moved == whole else note) for e in exchanges], note
-
-
-def _objection(
-    total: MonotoneMap, ends: Ends | None, chain: Chain, index: int, config: ReorderConfig
-) -> Refusal | None:
-    link = chain.links[index]
-    if ends is None:
-        return _direction_refusal(total, link)
-    if not config.licence.allows_drop(total.worst_ulp):
-        return _drop_refusal(total, link, config)
-    if link.is_split_addition or chain.meets_addition:
-        met = chain.links[0] if chain.meets_addition else link
-        return contraction(f"{met.map.name} next to the operator it meets")
+def _find_objections(
+    total: MonotoneMap, ends: Ends, chain: Chain, index: int, config: ReorderConfig
+) -> list[Refusal]:
+    """What speaks against moving the links up to `index`, taken at `ends`."""
+    link, licence, links = chain.links[index], config.licence, len(chain.links)
+    found = [
+        find_pair_objection(chain.pairs, index + 1, links, chain.producer_kernel, chain.pool_kernel)
+    ]
     if chain.pad_value is not None:
-        refusal = _padding_refusal(ends, chain, index)
-        if refusal:
-            return refusal
-    if link.inseparable:
-        return link.inseparable
-    infinity = find_infinity_objection(total, ends, chain, index) if config.licence.strict else None
-    if infinity or not config.licence.nan:
-        return infinity
-    clamps = may_fall_below_lowest(total, ends, chain, index)
-    return find_nan_objection(total, chain, index, clamps)
+        found.append(_padding_refusal(ends, chain, index))
+    found.append(link.inseparable)
+    if not licence.allows_drop(total.worst_ulp):
+        found.append(_drop_refusal(total, link, config))
+    if licence.strict or licence.nan:
+        clamps = may_fall_below_lowest(ends, chain, index)
+        found.append(
+            find_infinity_objection(ends, chain, index, clamps) if licence.strict else None
+        )
+        found.append(find_nan_objection(total, chain, index, clamps) if licence.nan else None)
+    return [refusal for refusal in found if refusal is not None]
 
 
 def _padding_refusal(ends: Ends, chain: Chain, index: int) -> Refusal | None:
@@ -232,6 +253,14 @@ def _direction_refusal(total: MonotoneMap, link: Link) -> Refusal:
             f"{total.detail}{where}",
             "0 or more",
         )
+    if total.why is Reason.UNPROVEN:
+        return Refusal(
+            total.why,
+            f"{link.map.name} as computed on {link.dtype}",
+            total.detail,
+            "proven to rise, fall or be a valley, or certified (tvm-reorder certify --model MODEL, "
+            "or certify='auto')",
+        )
     words = total.detail or _NOT_A_VALLEY
     required = "rising, falling or a valley"
     return Refusal(Reason.NOT_MONOTONE, link.map.name, f"{words}{where}", required)
@@ -239,17 +268,21 @@ def _direction_refusal(total: MonotoneMap, link: Link) -> Refusal:
 
 def _drop_refusal(total: MonotoneMap, link: Link, config: ReorderConfig) -> Refusal:
     if total.worst_ulp is None:
+        sweep = "certify=auto sweeps it where this machine runs the target, "
+        can_sweep = link.dtype in SWEPT and config.certify != "auto"
         return Refusal(
             Reason.UNPROVEN,
             f"{link.map.name} as computed on {link.dtype}",
             f"not known to be {_say_directions(total)} for this target",
-            "proven or measured to be (the licence ulp:any takes it as it is)",
+            "proven or measured to be",
+            (sweep if can_sweep else "") + "the licence ulp:any takes it as it is",
         )
     return Refusal(
         Reason.DECREASES_AS_COMPUTED,
         f"the worst drop of {link.map.name} as computed",
         f"{total.worst_ulp} ulp",
         f"at most {config.licence.ulp} ulp (licence {config.licence})",
+        f"the licence ulp:{total.worst_ulp} allows it",
     )
 
 

@@ -21,8 +21,6 @@ class ReorderConfig:
     ----------
     licence : Licence or str
         How much of the result may differ; see `tvm_reorder.core.licence`.
-    any_producer : bool
-        Exchange whatever computes the chain's input; by default a convolution or dense layer must.
     opt_level : int
         Lowest ``PassContext`` opt_level at which the pass runs (1, like operator fusion).
     write : bool
@@ -47,7 +45,6 @@ class ReorderConfig:
     """
 
     licence: Licence | str = EQUAL
-    any_producer: bool = False
     opt_level: int = 1
     write: bool = True
     decision: str = "auto"

@@ -5,7 +5,13 @@ What the model knows
     * bytes copied for padding, written by the convolution and read by the pool;
     * weights and rows read again by each task;
     * whole tasks for each thread: seven equal tasks take two threads as long as eight;
-    * the cost of an activation, by class.
+    * the cost of an activation, by class;
+    * in which kernel TVM computes the steps (``Home``), and what goes with them.  Where that moves
+      values anyway, evaluations hide behind the bytes: stock is given the longer of the two alone,
+      so a gain is promised only where it is there either way;
+    * behind a pool, the steps are a second loop over the pooled values, parallel over batch and
+      channel blocks only; behind a reduction they are a kernel.  That loop took 0.4 to 2.5 ns a
+      value (``bench/results/sites.json``); where bytes alone are to pay for it, the most counts.
 
 The rates were fitted to some 400 fused and stock kernels of 18 layers, measured on an AMD EPYC with
 AVX-512 (Zen 4, 3.7 GHz, 1 MiB of L2 a core, two threads); ``bench/sites.py`` shows how well they
@@ -15,7 +21,6 @@ measured record beats the model; see ``decision.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -23,7 +28,7 @@ from math import prod
 from .cost import evaluation_ns
 from .decision import Action
 from .tiles import FusedGeometry, Tile, divisors, make_tiles, register_count
-from .workload import Convolution, SiteWorkload
+from .workload import Convolution, Home, SiteWorkload
 
 _FLOAT = 4  # bytes
 
@@ -54,6 +59,8 @@ class CpuModel:
         Bytes per ns at which TVM's own convolution reads the rows under one row of its result.
     l2_bytes : int
         L2 cache of a core; rows that do not fit are read again for each channel block.
+    behind_ns : float
+        For a value, on one thread: the loop behind a pool at its slowest.
     launch_ms : float
         Starting and joining the threads of a parallel loop.
     """
@@ -71,6 +78,7 @@ class CpuModel:
     pool_rate: float = 50.0
     row_rate: float = 100.0
     l2_bytes: int = 1 << 20
+    behind_ns: float = 2.5
     launch_ms: float = 0.005
 
     def estimate(
@@ -92,7 +100,7 @@ class CpuModel:
         if action is not Action.FUSE:
             return self._unfused(workload, action, kernel_ms)
         geometry = default_geometry(workload, self.lanes)
-        evaluations = self._evaluations(workload.chain, workload.pooled)
+        evaluations = self._evaluations(workload, workload.pooled)
         return (kernel_ms or self.fused(geometry, self.best_tile(geometry))) + evaluations
 
     def best_tile(self, geometry: FusedGeometry) -> Tile:
@@ -129,26 +137,62 @@ class CpuModel:
         return self.launch_ms + before + waves * task * 1e-6
 
     def _unfused(self, workload: SiteWorkload, action: Action, kernel_ms: float | None) -> float:
-        """Behind the pool, TVM writes the pooled values once more."""
-        time = (kernel_ms or self._convolution(workload)) + self._pool(workload)
+        """The convolution's kernel, the pool's, and what the steps cost there or between them."""
+        convolution = kernel_ms or self._convolution(workload)
         if action is Action.KEEP:
-            return time + self._evaluations(workload.chain, workload.elements)
-        again = 3 * self._written(workload.pooled)
-        evaluations = self._evaluations(workload.chain, workload.pooled)
+            return convolution + self._kept(workload)
+        time = convolution + self._pool(workload, workload.base_bytes)
+        if workload.home is Home.COPY:
+            time += self._copied(workload)
         if workload.ends == "both":
-            return time + self._smallest(workload) + 2 * (again + evaluations)
+            return time + self._smallest(workload) + 2 * self._behind(workload)
         if workload.ends == "signed" and workload.convolution is None:
             time += self._copied(workload)  # a convolution signs its values on the way out
-        return time + again + evaluations
+        return time + self._behind(workload)
+
+    def _kept(self, workload: SiteWorkload) -> float:
+        """Milliseconds of the pool, and of the steps on every value in their kernel."""
+        pool, evaluations = self._pool(workload), self._evaluations(workload, workload.elements)
+        if workload.home is Home.PRODUCER:
+            return pool + evaluations
+        if workload.home is Home.ANOTHER_POOL:
+            return pool + self._second_loop(workload, workload.elements, self._written_again())
+        if workload.home is Home.THIS_POOL:
+            return max(pool, self.launch_ms + evaluations)
+        return pool + max(self._copied(workload), self.launch_ms + evaluations)
+
+    def _behind(self, workload: SiteWorkload) -> float:
+        """Milliseconds of the steps on the pooled values."""
+        if workload.is_reduction:
+            evaluations = self._evaluations(workload, workload.pooled)
+            return self._copied(workload, workload.pooled) + evaluations
+        evaluations = self._evaluations(workload, workload.elements)
+        is_paid_by_bytes = self._copied(workload) > self.launch_ms + evaluations
+        is_slow = workload.home is Home.ALONE and is_paid_by_bytes
+        value_ns = self.behind_ns if is_slow else self._written_again()
+        return self._second_loop(workload, workload.pooled, value_ns)
+
+    def _second_loop(self, workload: SiteWorkload, count: int, value_ns: float) -> float:
+        """Milliseconds of the steps on values that a pool has just written, in the same kernel."""
+        tasks = max(1, workload.planes // self.lanes)
+        idle = -(-tasks // self.threads) * self.threads / tasks
+        moved = count * value_ns / self.threads * 1e-6
+        launch = self.launch_ms if tasks > 1 else 0.0
+        return launch + idle * (moved + self._evaluations(workload, count))
+
+    def _written_again(self) -> float:
+        """ns of a value that a pool has written, read and written once more."""
+        return 3 * _FLOAT / self.write_rate
 
     def _smallest(self, workload: SiteWorkload) -> float:
         """Milliseconds for the smallest value of each window: a negation, and one more pool."""
-        return self._copied(workload) + self._pool(workload)
+        return self._copied(workload) + self._pool(workload, workload.base_bytes)
 
-    def _copied(self, workload: SiteWorkload) -> float:
-        """Milliseconds of a kernel that does something cheap to each value."""
-        read = workload.elements * _FLOAT / (self.read_rate * self.threads) * 1e-6
-        return self.launch_ms + read + self._written(workload.elements)
+    def _copied(self, workload: SiteWorkload, count: int | None = None) -> float:
+        """Milliseconds of a kernel that does something cheap to each of `count` values, or all."""
+        count = workload.elements if count is None else count
+        read = count * workload.base_bytes / (self.read_rate * self.threads) * 1e-6
+        return self.launch_ms + read + self._written(count)
 
     def _convolution(self, workload: SiteWorkload) -> float:
         """Nothing if the site begins behind its convolutions: the difference is what counts."""
@@ -171,8 +215,9 @@ class CpuModel:
         written = self._written(conv.batch * chunks * row * height)
         return self.launch_ms + waves * task * 1e-6 + written + padding
 
-    def _pool(self, workload: SiteWorkload) -> float:
-        read = workload.elements * _FLOAT / (self.pool_rate * self.threads)
+    def _pool(self, workload: SiteWorkload, value_bytes: int = _FLOAT) -> float:
+        """Milliseconds to pool; narrower values than float32 are not read faster."""
+        read = workload.elements * max(_FLOAT, value_bytes) / (self.pool_rate * self.threads)
         return self.launch_ms + read * 1e-6
 
     def _padding(self, conv: Convolution) -> float:
@@ -205,8 +250,8 @@ class CpuModel:
         cols = geometry.data_extent(1, geometry.rounded_conv(tile)[1])
         return geometry.data_extent(0, rows) * cols * conv.in_channels * _FLOAT
 
-    def _evaluations(self, chain: Iterable[str], count: int) -> float:
-        return evaluation_ns(chain) * count / self.threads * 1e-6
+    def _evaluations(self, workload: SiteWorkload, count: int) -> float:
+        return evaluation_ns(workload.chain) * count / self.threads * 1e-6
 
 
 @lru_cache(maxsize=256)  # one site is ranked for the decision, the layout and the schedule

@@ -10,7 +10,8 @@ Order of authority
     5. The target's cost model; of a convolution that has been tuned it knows less, so it must
        expect more.
     6. Nothing is known of the target: *exchange* where an expensive activation runs on at most
-       half of the values, else *keep*.  A guess that can lose is never made.
+       half of the values and needs no kernel of its own for it (behind a reduction it does), else
+       *keep*.  A guess that can lose is never made.
 
 Operators compiled apart
     Where each operator becomes a kernel of its own (``relay.FuseOps.max_depth`` 1, or opt_level 0)
@@ -185,7 +186,7 @@ def _estimate(workload, possible, model: CostModel, tuned) -> dict[Action, float
 
 def _by_evaluations(workload: SiteWorkload, possible: Collection[Action], note: str) -> Decision:
     evaluations = 2 if workload.ends == "both" else 1
-    is_safe = is_expensive(workload.chain)
+    is_safe = is_expensive(workload.chain) and not workload.is_reduction
     is_safe = is_safe and workload.elements >= 2 * evaluations * workload.pooled
     action = Action.EXCHANGE if Action.EXCHANGE in possible and is_safe else Action.KEEP
     return Decision(action, "evaluations", None, _join(_UNKNOWN, note))

@@ -10,6 +10,8 @@ What the model knows
     An instruction of an activation takes the place of a multiply-add, so what a site gains is the
     share of its activation where the convolution computes, and nothing where it waits for memory.
     ReLU is no instruction that could be told from the convolution's own; it stays where it is.
+    Steps in a kernel that moves values (``Home.COPY``) or of their own (``Home.ALONE``) are one of
+    two passes over memory; the latter goes with them.
 
 Why the exchange does not lose here
     TVM's pools on CUDA (``topi/cuda/pooling.py``) give a thread to each element of the *last*
@@ -34,7 +36,7 @@ from math import prod
 from .cost import name_functions
 from .decision import Action
 from .window import AdaptiveAxis
-from .workload import Convolution, SiteWorkload
+from .workload import Convolution, Home, SiteWorkload
 
 _FLOAT = 4  # bytes
 _LAUNCH_MS = 0.005  # generous: what both ways have in common hides the difference
@@ -106,23 +108,26 @@ class GpuModel:
         kernel_ms : float, optional
             The convolution, if it was measured; the model has no use for it yet.
         """
-        conv = workload.convolution
-        if action is Action.FUSE or conv is None or workload.dtype != "float32":
+        held = _kernel_of_steps(workload)
+        if action is Action.FUSE or held is None or workload.dtype != "float32":
             return None
+        size, instructions = held
         steps, special = _count_instructions(workload.chain)
         before = workload.elements if action is Action.KEEP else 0
         behind = workload.pooled - min(before, workload.pooled)
         compared = workload.planes * workload.window.comparisons
-        convolution = self._kernel(
-            _conv_bytes(conv), conv.multiply_adds + steps * before, special * before
-        )
+        is_gone = action is Action.EXCHANGE and workload.home is Home.ALONE
+        holder = self._kernel(size, instructions + steps * before, special * before)
+        value_bytes = _FLOAT if action is Action.KEEP else workload.base_bytes
         pool = self._kernel(
-            (workload.elements + workload.pooled) * _FLOAT,
+            workload.elements * value_bytes + workload.pooled * _FLOAT,
             compared + steps * behind,
             special * behind,
         )
         is_apart = action is Action.EXCHANGE and _pools_planes(workload)
-        total = convolution + pool + (_LAUNCH_MS if is_apart else 0.0)
+        total = (0.0 if is_gone else holder) + pool + (_LAUNCH_MS if is_apart else 0.0)
+        if workload.convolution is not None and workload.home is not Home.PRODUCER:
+            total += self._kernel(*_convolve(workload.convolution), 0)
         if action is Action.EXCHANGE and workload.ends == "both":  # negated, and pooled once more
             total += pool + self._kernel(2 * workload.elements * _FLOAT, workload.elements, 0)
         return total
@@ -156,10 +161,21 @@ def find_gpu_model(architecture: str | None) -> GpuModel | None:
     return _GPUS.get((architecture or "").removesuffix("a"))
 
 
-def _conv_bytes(conv: Convolution) -> int:
+def _kernel_of_steps(workload: SiteWorkload) -> tuple[int, int] | None:
+    """Bytes and instructions of the kernel that holds the steps, less theirs; None if unknown."""
+    if workload.home in (Home.ALONE, Home.COPY):
+        return workload.elements * (workload.base_bytes + _FLOAT), 0
+    if workload.convolution is None:
+        return None
+    return _convolve(workload.convolution)
+
+
+def _convolve(conv: Convolution) -> tuple[int, int]:
+    """Bytes and instructions of a convolution."""
     data = conv.batch * conv.in_channels * conv.height * conv.width
     weights = conv.channels * prod(conv.kernel) * conv.in_channels // conv.groups
-    return (data + weights + conv.batch * conv.channels * prod(conv.outputs)) * _FLOAT
+    result = conv.batch * conv.channels * prod(conv.outputs)
+    return (data + weights + result) * _FLOAT, conv.multiply_adds
 
 
 def _count_instructions(chain: Iterable[str]) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ANY_DROP = math.inf
 _WORDING = (
@@ -74,6 +74,11 @@ class Licence:
     def allows_drop(self, worst_ulp: int | None) -> bool:
         """True if a map whose worst drop is `worst_ulp`, None if unknown, may be exchanged."""
         return (ANY_DROP if worst_ulp is None else worst_ulp) <= self.ulp
+
+    @property
+    def without_drops(self) -> Licence:
+        """The same, but for activations that never fall as computed."""
+        return replace(self, ulp=0)
 
     def __str__(self) -> str:
         if self.bitwise:

@@ -1,32 +1,47 @@
 """The lowest finite value, from which TVM's max starts and with which it pads.
 
 Identity
-    With L that value, TVM's max answers L where every element of a window is -inf.  With m the
-    window's maximum the original network gives max(f(m), L_out), the exchanged one f(max(m, L_in)).
+    With L that value and H = -L the highest, TVM's max over a window is max(L, max_i x_i), and the
+    pool of the negated input, negated, is min(H, min_i x_i).  So the original network gives
+    max(L_out, max_i f(x_i)), and the exchanged one f at one or both of
+
+        hi = max(L, max_i x_i)      lo = min(H, min_i x_i),
+
+    the larger result of the two; see ``ends.py``.
 
 Side conditions
-    * For a finite m these agree if f(m) >= L_out.  Where f may send a finite value below that (log
-      at 0, an overflowing scale), the exchange *clamps*: max(f(.), L_out) behind the pool.
-    * For m = -inf they agree if max(f(-inf), L_out) = f(L_in) or its clamp; the licence ``strict``
-      asks for that, ``equal`` leaves it open.
-    * Where f falls the same goes for windows of nothing but +inf and the highest finite value.
+    * hi is the largest element unless all of them are -inf, and lo the smallest unless all of them
+      are +inf.  In every other window f is taken at the right ones, so both networks agree up to
+      L_out: where f may send a finite value below that (log at 0, an overflowing scale), the
+      exchange *clamps*: max(., L_out) behind the moved steps.
+    * In the two windows left, f is taken at
+
+        ==============  ==========  ==========  =============
+        window          at hi       at lo       at both ends
+        ==============  ==========  ==========  =============
+        -inf alone      f(L)        f(-inf)     f(L), f(-inf)
+        +inf alone      f(+inf)     f(H)        f(+inf), f(H)
+        ==============  ==========  ==========  =============
+
+      The licence ``strict`` asks, on every channel, that the larger of them is max(f(-inf), L_out)
+      or max(f(+inf), L_out), which is what the original network gives; ``equal`` leaves it open.
+    * Both are to hold in every way in which TVM may compute f, see ``enclosure.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .enclosure import Enclosure, enclose, is_integer
 from .ends import Ends
-from .intervals import is_integer
-from .monotone import ANY_RANK, MonotoneMap, compose
+from .intervals import apply, apply_all, between, everything
 from .refusal import Reason, Refusal
 
 if TYPE_CHECKING:
-    from .chain import Chain, Link
+    from .chain import Chain
 
 
 def lowest_value(dtype: str) -> np.generic | None:
@@ -46,70 +61,135 @@ def lowest_value(dtype: str) -> np.generic | None:
     return kind.type(info.min)
 
 
-def may_fall_below_lowest(total: MonotoneMap, ends: Ends, chain: Chain, index: int) -> bool:
-    """True if f may send a finite value below the lowest finite value of its dtype."""
-    dtype_out, dtype_in = chain.base_dtypes[0], chain.base_dtypes[index + 1]
-    lowest_out, lowest_in = lowest_value(dtype_out), lowest_value(dtype_in)
+def may_fall_below_lowest(ends: Ends, chain: Chain, index: int) -> bool:
+    """True if f may send a finite value below the lowest finite value of its dtype.
+
+    A rising f is lowest at the lowest value, a falling one at the highest; of any f the values are
+    followed step by step.
+    """
+    dtype_out, dtype_in = chain.base_dtypes[0], _followed(chain.base_dtypes[index + 1])
+    lowest_out, lowest_in = lowest_value(dtype_out), lowest_value(chain.base_dtypes[index + 1])
     if is_integer(dtype_out):
         return False
     if lowest_out is None or lowest_in is None:
         return True
-    # An unknown bias, say, or a valley's bottom; what follows it may bound it, as relu does.
-    if total.evaluate is None or ends.is_both:
-        return not _is_bounded_below(chain.links[: index + 1], lowest_out)
-    extremes = (lowest_in,) if ends.is_maximum else (lowest_in, -lowest_in)
-    return not all(np.all(_value_at(total, value) >= lowest_out) for value in extremes)
+    bottom = _find_bottom(_follow(chain, index, lowest_in, dtype_in))
+    if bottom >= lowest_out or ends.is_both:
+        return not bottom >= lowest_out
+    maps = [link.map for link in chain.links[: index + 1]]
+    corners = (lowest_in,) if ends.is_maximum else (lowest_in, _highest(dtype_in, lowest_in))
+    found = [apply_all(maps, _point(corner, chain, dtype_in)) for corner in corners]
+    if any(x is None or np.any(x.nan) for x in found):
+        return True  # no number there: its domain ends between
+    return not all(_find_bottom(x) >= lowest_out for x in found)
 
 
-def _is_bounded_below(links: Sequence[Link], lowest_out: np.generic) -> bool:
-    """True if the links nearest to the pool stay above `lowest_out` whatever comes in."""
-    for total in accumulate((link.map for link in links), compose):
-        if total.evaluate is None or not total.is_non_decreasing:
-            return False
-        if np.all(_value_at(total, lowest_out.dtype.type(-np.inf)) >= lowest_out):
-            return True
-    return False
+def _followed(dtype: str) -> str:
+    """The dtype that stands for one: bfloat16 is computed in float32."""
+    return "float32" if dtype == "bfloat16" else dtype
 
 
-def find_infinity_objection(
-    total: MonotoneMap, ends: Ends, chain: Chain, index: int
-) -> Refusal | None:
-    """Set if a window of nothing but -inf, or but +inf where f falls, would give another result.
+def _highest(dtype: str, lowest: np.generic):
+    return everything(dtype)[1] if is_integer(dtype) else -lowest
 
-    Not for both ends of a valley: one of the two is the infinity itself, and f is higher there.
-    """
-    dtype_out, dtype_in = chain.base_dtypes[0], chain.base_dtypes[index + 1]
-    lowest_out, lowest_in = lowest_value(dtype_out), lowest_value(dtype_in)
-    if is_integer(dtype_in) or ends.is_both:
+
+def _point(value, chain: Chain, dtype: str) -> Enclosure:
+    number = int(value) if is_integer(dtype) else float(value)
+    return enclose(np.full(chain.plane_shape, number, object), dtype)
+
+
+def _follow(chain: Chain, index: int, lowest_in: np.generic, dtype_in: str) -> Enclosure:
+    """What the steps up to `index` make of all finite values."""
+    x = between((lowest_in, _highest(dtype_in, lowest_in)), dtype_in)
+    for k in reversed(range(index + 1)):
+        dtype = _followed(chain.base_dtypes[k])
+        found = apply(chain.links[k].map, x)
+        x = between(everything(dtype), dtype) if found is None else found
+    return x
+
+
+def _find_bottom(x: Enclosure) -> float:
+    """The lowest number that an enclosure holds."""
+    low = np.asarray(x.stored().low, np.float64)
+    return float(low[~np.isnan(low)].min(initial=np.inf))
+
+
+def find_infinity_objection(ends: Ends, chain: Chain, index: int, clamps: bool) -> Refusal | None:
+    """Set if a window of nothing but -inf, or of nothing but +inf, may give another result."""
+    if is_integer(chain.base_dtypes[index + 1]):
         return None  # integers have no infinity
-    infinity, actual = "-inf" if ends.is_maximum else "-inf or +inf", "not known"
-    if lowest_out is not None and lowest_in is not None and total.evaluate is not None:
-        signs = np.asarray(ends.signs or (1,), lowest_in.dtype)
-        at_infinity = _value_at_signed(total, signs, -np.inf)
-        stock = np.maximum(at_infinity, lowest_out)
-        ours = np.maximum(_value_at_signed(total, signs, lowest_in), lowest_out)
-        if np.all((stock == ours) | np.isnan(at_infinity)):
-            return None
-        wrong = np.flatnonzero((stock != ours).ravel())[0]
-        actual = f"{ours.ravel()[wrong]:g} after the exchange, {stock.ravel()[wrong]:g} before"
+    windows = (-np.inf, np.inf)
+    found = (_find_difference(window, ends, chain, index, clamps) for window in windows)
+    actual = next((difference for difference in found if difference), None)
+    if actual is None:
+        return None
+    infinity = "-inf" if ends.is_maximum else "-inf or +inf"
     return Refusal(
         Reason.NEGATIVE_INFINITY,
         f"the result of {chain.links[index].map.name} for a window of nothing but {infinity}",
         actual,
-        "the same (licence strict)",
+        "the same",
+        "the licence strict asks for it",
     )
 
 
-def _value_at_signed(total: MonotoneMap, signs: np.ndarray, value: float) -> np.ndarray:
-    """The map at sign * value of each channel."""
-    upper, lower = (_value_at(total, signs.dtype.type(sign * value)).ravel() for sign in (1, -1))
-    size = max(upper.size, signs.size)
-    return np.where(np.resize(signs, size) > 0, np.resize(upper, size), np.resize(lower, size))
+def _find_difference(
+    window: float, ends: Ends, chain: Chain, index: int, clamps: bool
+) -> str | None:
+    """What the two networks give for a window of one infinity, in words; None if it is the same."""
+    dtype = _followed(chain.base_dtypes[index + 1])
+    lowest_in, lowest_out = (lowest_value(chain.base_dtypes[k]) for k in (index + 1, 0))
+    arguments = _find_arguments(window, ends, lowest_in, chain.plane_shape)
+    moved = [argument != window for argument in arguments]
+    if not np.any(moved):
+        return None
+    maps = [link.map for link in chain.links[: index + 1]]
+    before = apply_all(maps, _point(window, chain, dtype))
+    after = [apply_all(maps, enclose(argument, dtype)) for argument in arguments]
+    if lowest_out is None or any(x is None for x in (before, *after)):
+        return "not known"
+    bottom = float(lowest_out) if clamps else -np.inf
+    stock = _clamp(before, float(lowest_out))
+    ours = [_clamp(x, bottom) for x in after]
+    known = np.isnan(before.low) | _is_same(stock, ours, moved)
+    if np.all(known):
+        return None
+    return _say_difference(stock, ours, known)
 
 
-def _value_at(total: MonotoneMap, value: np.generic) -> np.ndarray:
-    """The map at one value, for every channel; float64 holds all narrower floats exactly."""
-    exact = value if value.dtype.kind == "f" else int(value)
-    dtype = value.dtype if value.dtype.kind == "f" else object
-    with np.errstate(all="ignore"):
-        return np.asarray(total.evaluate(np.full(ANY_RANK, exact, dtype)), np.float64)
+def _find_arguments(window: float, ends: Ends, lowest, shape) -> list[np.ndarray]:
+    """What the exchanged network evaluates f at, for each (batch, channel) pair."""
+    largest = np.full(shape, max(window, float(lowest)))
+    smallest = np.full(shape, min(window, -float(lowest)))
+    if ends.is_both:
+        return [largest, smallest]
+    signs = np.asarray(ends.signs or (1,))
+    signs = signs.reshape(shape if signs.size == largest.size else -1)
+    return [np.where(signs > 0, largest, smallest)]
+
+
+def _clamp(x: Enclosure, bottom: float) -> Enclosure:
+    x = x.stored()
+    return replace(x, low=np.maximum(x.low, bottom), high=np.maximum(x.high, bottom))
+
+
+def _is_same(stock: Enclosure, ours: list[Enclosure], moved: list[np.ndarray]) -> np.ndarray:
+    """Where the larger of our values is the original one.
+
+    At one end f was taken at the infinity itself or both values are certain.  At both ends the one
+    is f at the infinity, and the other must not exceed it.
+    """
+    if len(ours) == 2:
+        return np.all([~m | (x.high <= stock.low) & ~x.nan for m, x in zip(moved, ours)], axis=0)
+    (value,), (is_moved,) = ours, moved
+    is_known = (stock.low == stock.high) & (value.low == value.high) & ~np.asarray(value.nan, bool)
+    return ~is_moved | is_known & (stock.low == value.low)
+
+
+def _say_difference(stock: Enclosure, ours: list[Enclosure], known: np.ndarray) -> str:
+    lows = np.broadcast_arrays(known, stock.low, stock.high, *(x.low for x in ours))
+    wrong = np.flatnonzero(~lows[0].ravel())[0]
+    before, high, *after = (float(values.ravel()[wrong]) for values in lows[1:])
+    if before != high:
+        return "not known"
+    return f"{max(after):g} after the exchange, {before:g} before"

@@ -65,20 +65,8 @@ def compose_directions(outer: Direction, inner: Direction) -> Direction:
     return Direction.FALLING if inner is Direction.RISING else Direction.RISING
 
 
-def join_directions(left: Direction, right: Direction) -> Direction:
-    """Direction of ``left(x) + right(x)``, ``max(left, right)`` or ``min(left, right)``.
-
-    Two maps that move the same way keep moving that way; anything else is OTHER.
-    """
-    if left is Direction.CONSTANT:
-        return right
-    if right is Direction.CONSTANT or left is right is Direction.RISING:
-        return left
-    return left if left is right is Direction.FALLING else Direction.OTHER
-
-
 Evaluate = Callable[[np.ndarray], np.ndarray]
-ANY_RANK = (1, 1, 1, 1, 1)  # broadcasts against constants of every pool's rank
+ANY_RANK = (1, 1, 1, 1, 1, 1)  # broadcasts against constants of every pool's rank, and of more
 
 
 @dataclass(frozen=True)
@@ -95,7 +83,8 @@ class MonotoneMap:
         Largest drop of the map as computed, in units in the last place of its output dtype: the
         running maximum minus the value.  0: none, None: unknown.
     evaluate : callable or None
-        The map on numpy arrays, broadcasting like the tensor; None where it cannot be evaluated.
+        The map on numpy arrays and on enclosures (``enclosure.py``), broadcasting like the tensor;
+        None where it cannot be evaluated.
     why : Reason or None
         Which refusal names a direction that is not rising.
     detail : str
@@ -115,6 +104,9 @@ class MonotoneMap:
         return all(direction.is_non_decreasing for direction in self.directions)
 
 
+IDENTITY = MonotoneMap("identity", (Direction.RISING,), 0, lambda values: values)
+
+
 def compose(outer: MonotoneMap, inner: MonotoneMap) -> MonotoneMap:
     """The map ``outer(inner(x))``, channel by channel.
 
@@ -127,7 +119,7 @@ def compose(outer: MonotoneMap, inner: MonotoneMap) -> MonotoneMap:
         If both maps have directions per channel and the counts differ.
     """
     directions = tuple(
-        compose_directions(o, i) for o, i in _per_channel(outer.directions, inner.directions)
+        compose_directions(o, i) for o, i in pair_channels(outer.directions, inner.directions)
     )
     culprit = inner if outer.is_non_decreasing else outer
     return MonotoneMap(
@@ -163,7 +155,7 @@ def guess_direction(evaluate: Evaluate | None) -> Direction:
     if evaluate is None:
         return Direction.OTHER
     with np.errstate(all="ignore"):
-        values = np.asarray(evaluate(_GUESS_AT.reshape(-1, 1, 1, 1, 1)), np.float64).ravel()
+        values = np.asarray(evaluate(_GUESS_AT.reshape(-1, *ANY_RANK)), np.float64).ravel()
     if values.size != _GUESS_AT.size or np.isnan(values).any():
         return Direction.OTHER
     tolerance = _GUESS_ROUNDING * np.maximum(1, np.abs(values))
@@ -178,7 +170,14 @@ def guess_direction(evaluate: Evaluate | None) -> Direction:
     return Direction.VALLEY if falls[: turn + 1].all() and right.all() else Direction.OTHER
 
 
-def _per_channel(outer: Sequence[Direction], inner: Sequence[Direction]):
+def pair_channels(outer: Sequence[Direction], inner: Sequence[Direction]):
+    """Pairs of two maps' directions on the same channel; one entry stands for all channels.
+
+    Raises
+    ------
+    ValueError
+        If both have directions per channel and the counts differ.
+    """
     if len(outer) == len(inner):
         return zip(outer, inner)
     if len(outer) == 1:

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .enclosure import FLOATS, enclose, is_integer
+from .intervals import apply, dtype_range
 from .monotone import ANY_RANK, MonotoneMap
 from .refusal import Reason, Refusal
 
@@ -68,20 +70,17 @@ def find_nan_objection(
 
 def _may_arise(total: MonotoneMap, dtype: str) -> bool:
     """True if the map may give NaN for a number, as far as its ends tell."""
-    if total.evaluate is None:
-        return True
-    try:
-        kind = np.dtype(dtype)
-    except TypeError:
+    if is_integer(dtype):
+        ends = [*dtype_range(dtype), 0]
+    elif dtype in FLOATS:
+        top = float(np.finfo(dtype).max)
+        ends = [-np.inf, -top, 0, top, np.inf]
+    else:
         return True  # bfloat16: numpy cannot evaluate it
-    if kind.kind not in "fiu":
-        return True
-    limits = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
-    ends = [limits.min, 0, limits.max] + ([-np.inf, np.inf] if kind.kind == "f" else [])
-    with np.errstate(all="ignore"):
-        values = [total.evaluate(np.full(ANY_RANK, end, kind)) for end in ends]
-    return any(np.isnan(np.asarray(value, np.float64)).any() for value in values)
+    points = np.array(ends, object).reshape(-1, *ANY_RANK)
+    found = apply(total, enclose(points, dtype))
+    return found is None or bool(np.any(found.nan))
 
 
 def _refuse(subject: str, actual: str, required: str) -> Refusal:
-    return Refusal(Reason.NAN, subject, actual, f"{required} (licence nan)")
+    return Refusal(Reason.NAN, subject, actual, required, "the licence nan asks for it")

@@ -13,10 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from .decision import Action
-from .workload import SiteWorkload
+from .workload import OPTIONAL, SiteWorkload
 
 _WORKLOAD_KEYS = frozenset(["convolution", "chain", "planes", "dtype", "source", "window"])
-_OPTIONAL_KEYS = frozenset(["base_dtype"])
 _LONGEST_MS = 1e9
 _NAMED_LINES = 3  # a warning names so many bad lines and counts the others
 
@@ -205,7 +204,7 @@ _NAMES = {
 
 
 def _read_workload(value) -> dict:
-    if not isinstance(value, dict) or set(value) - _OPTIONAL_KEYS != _WORKLOAD_KEYS:
+    if not isinstance(value, dict) or set(value) - set(OPTIONAL) != _WORKLOAD_KEYS:
         keys = ", ".join(sorted(_WORKLOAD_KEYS))
         raise ValueError(f"has the workload {reprlib.repr(value)} but must have one with {keys}")
     return value

@@ -1,12 +1,13 @@
 """Why an exchange is refused.  The wording lives here and nowhere else.
 
-A refusal is a value, said as "*subject* is *actual* but must be *required*".
+A refusal is a value, said as "*subject* is *actual* but must be *required* (*lift*)".
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from textwrap import shorten
 
 
 class Reason(Enum):
@@ -28,15 +29,16 @@ class Reason(Enum):
     CONTRACTION = "contraction"
     VARIES_IN_WINDOW = "varies-in-window"
     DYNAMIC_WINDOW = "dynamic-window"
+    EMPTY_POOL = "empty-pool"
     PADDING_ONLY_WINDOW = "padding-only-window"
     PADDING_VALUE = "padding-value"
     NEGATIVE_INFINITY = "negative-infinity"
     NAN = "nan"
     ZERO_SIGN = "zero-sign"
     NO_SAVING = "no-saving"
-    PRODUCER = "producer"
     BRANCHES_DIFFER = "branches-differ"
     FUSION = "fusion"
+    INTERNAL_ERROR = "internal-error"
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,19 @@ class Refusal:
         The machine-readable reason.
     subject, actual, required : str
         The thing, what it is, and what it should be.
+    lift : str
+        What the user can do about it; empty if no option lifts it.
     """
 
     reason: Reason
     subject: str
     actual: str
     required: str
+    lift: str = ""
 
     def __str__(self) -> str:
-        return f"{self.subject} is {self.actual} but must be {self.required}"
+        lift = f" ({self.lift})" if self.lift else ""
+        return f"{self.subject} is {self.actual} but must be {self.required}{lift}"
 
 
 def require(
@@ -67,13 +73,14 @@ def require(
     return None if condition else Refusal(reason, subject, str(actual), required)
 
 
-def overflow(name: str, dtype: str) -> Refusal:
+def overflow(name: str, dtype: str, lift: str = "") -> Refusal:
     """The refusal of an integer step that may overflow."""
     return Refusal(
         Reason.INTEGER_OVERFLOW,
         f"{name} on {dtype}",
         "able to leave the range of its dtype",
         "within it",
+        lift,
     )
 
 
@@ -94,21 +101,18 @@ def varies(subject: str) -> Refusal:
     )
 
 
-def contraction(subject: str) -> Refusal:
-    """The refusal of a sum that may or may not be rounded together with a product."""
+def internal_error(error: Exception) -> Refusal:
+    """The refusal of a site at which the pass itself fails."""
+    lines = str(error).strip().splitlines() or [""]
+    text = f"{type(error).__name__}: {lines[-1].strip()}"  # TVM's last line says what is wrong
     return Refusal(
-        Reason.CONTRACTION,
-        f"the rounding of {subject}",
-        "changed by the exchange (a multiply and an add in one kernel become one FMA)",
-        "the same",
+        Reason.INTERNAL_ERROR,
+        "the pass at this site",
+        f"stopped by an internal error ({shorten(text, 200)})",
+        "without one: please report this line with the model",
     )
 
 
 def unknown_sign(subject: str) -> Refusal:
     """The refusal of a factor whose sign nobody knows yet."""
-    return Refusal(
-        Reason.UNKNOWN_SIGN,
-        subject,
-        "not known at compile time",
-        "a constant (bind the parameters first)",
-    )
+    return Refusal(Reason.UNKNOWN_SIGN, subject, "computed at run time", "a constant")

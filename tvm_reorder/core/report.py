@@ -10,7 +10,7 @@ from enum import IntEnum
 from .decision import Decision
 from .ends import THE_MAXIMUM, Ends
 from .printable import printable
-from .refusal import Refusal
+from .refusal import Reason, Refusal
 from .workload import SiteWorkload
 
 
@@ -87,17 +87,23 @@ class Site:
         return "; ".join(parts)
 
     def merged_with(self, other: Site) -> Site:
-        """This site after another rule exchanged more of it, or the later, closer miss."""
-        if self.status is Status.REFUSED:
-            return other
-        if Status.KEPT in (self.status, other.status) or other.status is Status.REFUSED:
-            return self
+        """This site after a later look at it, by the same rule or another one.
+
+        What was exchanged adds up; why no more of it was is why the next step stays.  Else the
+        better outcome counts, of two equal ones the later.
+        """
+        if other.status is Status.REFUSED and self.status is not Status.REFUSED:
+            is_next = other.refusal.reason is not Reason.NO_ACTIVATION
+            return replace(self, refusal=other.refusal) if is_next and not self.refusal else self
+        if min(self.status, other.status) <= Status.KEPT:
+            return self if self.status > other.status else other
+        rules = dict.fromkeys((*self.rule.split("+"), other.rule))
         return replace(
             other,
             chain=other.chain + self.chain,
             evaluations_before=self.evaluations_before + other.evaluations_before,
             evaluations_after=self.evaluations_after + other.evaluations_after,
-            rule=f"{self.rule}+{other.rule}",
+            rule="+".join(rules),
             ends=self.ends if other.ends.is_maximum else other.ends,
         )
 
@@ -128,18 +134,28 @@ class Report:
     runs : list of tuple of Site
         One entry per run of the pass, oldest first, average pools included.
     errors : list of Exception
-        Runs inside a build in which the pass itself failed; the module was compiled as it is.
+        Everything that went wrong inside the pass: at a site, which is refused then, or as a whole.
+    failure : Exception or None
+        Set if the pass failed as a whole in the latest build, which took the module as it was.
     """
 
     def __init__(self):
         self.runs: list[tuple[Site, ...]] = []
         self.errors: list[Exception] = []
+        self.failure: Exception | None = None
         self._lock = threading.Lock()
 
     def add(self, sites: tuple[Site, ...]) -> None:
         """Keep the sites of one run."""
         with self._lock:
             self.runs.append(tuple(sites))
+            self.failure = None
+
+    def fail(self, error: Exception) -> None:
+        """Keep why the pass failed as a whole."""
+        with self._lock:
+            self.errors.append(error)
+            self.failure = error
 
     @property
     def has_run(self) -> bool:
@@ -173,8 +189,8 @@ class Report:
         return len(self.sites)
 
     def __str__(self) -> str:
-        if self.errors:
-            return f"the pass failed, the module was compiled as it is: {self.errors[-1]}"
+        if self.failure:
+            return f"the pass failed, the module was compiled as it is: {self.failure}"
         if not self.has_run:
             return "the pass has not run"
         lines = [count_statuses([str(site.status) for site in self.sites])]

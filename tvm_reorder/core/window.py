@@ -6,8 +6,24 @@ Side condition of the exchange
     window must see at least one real element.  Asymmetric padding, ceil_mode, dilation and
     padding as wide as the kernel can each break this.
 
-Output index i reads positions ``i * stride - pad_before + j * dilation`` with 0 <= j < kernel
-(``topi/nn/pooling.h``); the output size is taken from the typed IR, so ceil_mode needs no formula.
+What a window reads
+    ``topi/nn/pooling.h`` pads a line x of n elements by (c, d) once: t[i] = x[i - c] where
+    0 <= i - c < n, else L.  Window k takes t[k * stride + j * dilation], 0 <= j < kernel, so it
+    reads x at k * stride - c + j * dilation, and L outside [0, n).  This goes for negative widths
+    too: they hide nothing of x, the first window starts later or there are fewer windows.
+    ceil_mode lengthens d by stride - 1.
+
+A padding in front of the pool (`place_window`)
+    nn.pad by (b, a), with L or less, gives y[i] = x[i - b] where 0 <= i - b < n, for
+    0 <= i < n + b + a; the pool pads y by (c, d).  Window k then reads x at
+    p = k * stride - (b + c) + j * dilation, where both 0 <= p < n and -b <= p < n + a, else L.
+    Both hold for max(0, -b) <= p < n + min(0, a): a line of n + min(b, 0) + min(a, 0) elements.
+    Counted from its first one, p is k * stride - (max(b, 0) + c) + j * dilation, because
+    b + max(0, -b) = max(b, 0).  So a negative width crops first; it does not add up with the
+    pool's own padding, which hides what was cropped.
+
+Both as one padding (`join_widths`)
+    For b >= 0 and a >= 0 that line is x itself, and the two are one padding by (b + c, a + d).
 """
 
 from __future__ import annotations
@@ -18,10 +34,15 @@ from math import prod
 
 import numpy as np
 
+Widths = tuple[int, int]  # of a padding along one axis: before, after
+
 
 @dataclass(frozen=True)
 class WindowAxis:
-    """A pooling window along one spatial axis; every field counts elements."""
+    """A pooling window along one spatial axis; every field counts elements.
+
+    A negative `pad_before` is where the first window starts.
+    """
 
     size: int
     output: int
@@ -76,6 +97,58 @@ class AdaptiveAxis:
         return self.size % self.output != 0
 
 
+def count_windows(
+    size: int, own: Widths, kernel: int, stride: int = 1, dilation: int = 1, ceil_mode: bool = False
+) -> int:
+    """Windows of a pool along one axis, as topi counts them; less than 1 if none fits.
+
+    Relay's type says 1 where the window is too wide by less than a stride, because it rounds
+    towards zero; such a program fails when it is run.
+
+    Parameters
+    ----------
+    size : int
+        Elements that the pool is given.
+    own : pair of int
+        Its padding.
+    kernel, stride, dilation, ceil_mode
+        Its attributes.
+    """
+    room = size + sum(own) - (kernel - 1) * dilation - 1
+    return (room + (stride - 1) * ceil_mode) // stride + 1
+
+
+def place_window(
+    size: int,
+    own: Widths,
+    kernel: int,
+    stride: int = 1,
+    dilation: int = 1,
+    ceil_mode: bool = False,
+    explicit: Widths = (0, 0),
+) -> WindowAxis:
+    """A pool along one axis, with its own padding behind an explicit one that pads with L or less.
+
+    Parameters
+    ----------
+    size : int
+        Elements in front of both.
+    own, explicit : pair of int
+        Widths of either sign.
+    kernel, stride, dilation, ceil_mode
+        Attributes of the pool.
+    """
+    real = size + sum(min(width, 0) for width in explicit)
+    output = count_windows(size + sum(explicit), own, kernel, stride, dilation, ceil_mode)
+    return WindowAxis(max(real, 0), output, kernel, stride, dilation, max(explicit[0], 0) + own[0])
+
+
+def join_widths(explicit: Widths, own: Widths) -> Widths | None:
+    """Two paddings in a row as one without negative widths; None if they are none."""
+    joined = explicit[0] + own[0], explicit[1] + own[1]
+    return joined if min(*explicit, *joined) >= 0 else None
+
+
 @lru_cache(maxsize=1024)
 def real_elements(axis: WindowAxis | AdaptiveAxis) -> np.ndarray:
     """Real elements each window sees along one axis, shape (output,)."""
@@ -96,7 +169,8 @@ class PoolWindow:
     axes : tuple of WindowAxis
         The spatial axes, outermost first.
     unpadded : tuple of int or None
-        Their extents before an explicit padding that is data to the pool, if there is one.
+        Extents of the values before an explicit padding, where `axes` go over others: over what
+        is padded, if that is data to the pool, or over what a crop leaves.
     """
 
     axes: tuple[WindowAxis | AdaptiveAxis, ...]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass
+from enum import Enum
 from math import prod
 
 from .window import AdaptiveAxis, PoolWindow
@@ -69,6 +70,19 @@ class Convolution:
         return top + bottom, left + right
 
 
+class Home(str, Enum):
+    """The kernel in which TVM, left to itself, computes the steps that may move.
+
+    It decides what an exchange takes away: their evaluations, or a whole kernel.
+    """
+
+    PRODUCER = "producer"  # that of a convolution or the like, behind its sums
+    ANOTHER_POOL = "another pool"  # behind it
+    COPY = "copy"  # one that stays without them and moves every value: a sum, a concatenation
+    ALONE = "alone"  # one of their own, which goes with them
+    THIS_POOL = "this pool"  # in front of it: TVM computes what it reduces on the way
+
+
 @dataclass(frozen=True)
 class SiteWorkload:
     """A pool, the steps that may go past it, and the convolution above them.
@@ -94,6 +108,11 @@ class SiteWorkload:
         channel; ``"both"``.
     base_dtype : str or None
         Of the value below the chain, which the pool reads after an exchange; None if it is `dtype`.
+    home : Home
+        The kernel that computes the steps before an exchange.
+    is_reduction : bool
+        True if the pool is a reduction, behind which nothing fuses: the steps would be a kernel
+        more.
     """
 
     window: PoolWindow
@@ -104,6 +123,8 @@ class SiteWorkload:
     source: str = "nn.conv2d"
     ends: str = "one"
     base_dtype: str | None = None
+    home: Home = Home.PRODUCER
+    is_reduction: bool = False
 
     @property
     def elements(self) -> int:
@@ -116,10 +137,14 @@ class SiteWorkload:
         return self.planes * prod(self.window.outputs)
 
     @property
+    def base_bytes(self) -> int:
+        """Of a value below the chain."""
+        return _bytes_of(self.dtype if self.base_dtype is None else self.base_dtype)
+
+    @property
     def widening(self) -> float:
         """Bytes that a value takes below the chain, over those that it takes at the pool."""
-        base = self.dtype if self.base_dtype is None else self.base_dtype
-        return _bytes_of(base) / _bytes_of(self.dtype)
+        return self.base_bytes / _bytes_of(self.dtype)
 
     @property
     def key(self) -> str:
@@ -129,20 +154,24 @@ class SiteWorkload:
     def as_dict(self) -> dict:
         """The workload as JSON values."""
         convolution = None if self.convolution is None else _lists(asdict(self.convolution))
+        said = {name: getattr(self, name) for name in OPTIONAL}
         return {
             "convolution": convolution,
             "chain": list(self.chain),
             "planes": self.planes,
             "dtype": self.dtype,
             "source": self.source,
-            **({} if self.ends == "one" else {"ends": self.ends}),
-            # Only where it says something, so that older records keep their keys.
-            **({} if self.base_dtype is None else {"base_dtype": self.base_dtype}),
+            **{name: value for name, value in said.items() if value != OPTIONAL[name]},
             "window": [
                 {"adaptive": isinstance(axis, AdaptiveAxis), **asdict(axis)}
                 for axis in self.window.axes
             ],
         }
+
+
+# Fields that are written only where they say something, so that older records keep their keys, and
+# the values that say nothing.
+OPTIONAL = {"ends": "one", "base_dtype": None, "home": Home.PRODUCER, "is_reduction": False}
 
 
 def _lists(fields: dict) -> dict:

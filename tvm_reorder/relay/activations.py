@@ -11,11 +11,11 @@ Parameterised operators (clip, leaky_relu, prelu, add, multiply, cast, ...) are 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..core import library
 from ..core.measured import FAST_MATH
 from ..core.monotone import Direction, Evaluate, MonotoneMap
 from .certified import CertificateSource
@@ -32,7 +32,7 @@ class Activation:
     direction : Direction
         How it moves over its whole domain.
     evaluate : callable or None
-        The function on numpy arrays; needed below pools with padding only.
+        The function on numpy arrays and on enclosures, see ``core/enclosure.py``.
     worst_ulp : int, str or None
         0 if every step is correctly rounded; the operator whose certificate says it, of a library
         function; None if nothing is known.
@@ -44,12 +44,13 @@ class Activation:
 
     def as_map(self, name: str, dtype: str, certified: CertificateSource) -> MonotoneMap:
         """The map of operator `name` on `dtype`, as compiled."""
-        worst, shown = self.worst_ulp, name
+        worst, shown, evaluate = self.worst_ulp, name, self.evaluate
         if isinstance(worst, str):
             function = FAST_MATH.get(worst, worst) if certified.fast_math else worst
-            shown = function if function != worst else name
+            if function != worst:
+                shown, evaluate = function, ACTIVATIONS[function].evaluate
             worst = certified.worst_of(function, dtype, self.direction)
-        return MonotoneMap(shown, (self.direction,), worst, self.evaluate)
+        return MonotoneMap(shown, (self.direction,), worst, evaluate)
 
 
 def register_activation(
@@ -68,7 +69,8 @@ def register_activation(
     direction : Direction or str
         ``"rising"``, ``"falling"``, ``"valley"``, ``"constant"`` or ``"other"``.
     evaluate : callable, optional
-        The function on numpy arrays (any float dtype, shape kept).
+        The function on numpy arrays (any float dtype, shape kept).  Its values count as near to
+        what TVM computes, never as exactly that.
     worst_ulp : int or None
         Largest drop of the operator as computed, in ulp; None if unknown.
 
@@ -84,21 +86,9 @@ def register_activation(
         raise ValueError(f"direction is {direction!r} but must be one of {known}") from None
     if worst_ulp is not None and (not isinstance(worst_ulp, int) or worst_ulp < 0):
         raise ValueError(f"worst_ulp is {worst_ulp!r} but must be None or an integer from 0")
+    if evaluate is not None:
+        evaluate = library.approximate(evaluate, direction not in (_VALLEY, _OTHER))
     ACTIVATIONS[name] = Activation(direction, evaluate, worst_ulp)
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
-def _erf(x: np.ndarray) -> np.ndarray:
-    return np.vectorize(math.erf, otypes=[x.dtype])(x)
-
-
-def _round(x: np.ndarray) -> np.ndarray:
-    """To the nearest whole number, halves away from 0; float64 would add 0.5 inexactly."""
-    whole = np.trunc(x)
-    return whole + np.copysign(np.abs(x - whole) >= 0.5, x)
 
 
 def _relu(x: np.ndarray) -> np.ndarray:
@@ -119,33 +109,33 @@ ACTIVATIONS: dict[str, Activation] = {
     "annotation.stop_fusion": Activation(_RISING, _keep),
     "ceil": Activation(_RISING, np.ceil),
     "floor": Activation(_RISING, np.floor),
-    "round": Activation(_RISING, _round),
+    "round": Activation(_RISING, library.round_half_away),
     "trunc": Activation(_RISING, np.trunc),
     "sign": Activation(_RISING, np.sign),
-    "sigmoid": Activation(_RISING, _sigmoid, "sigmoid"),
-    "tanh": Activation(_RISING, np.tanh, "tanh"),
-    "exp": Activation(_RISING, np.exp, "exp"),
-    "log": Activation(_RISING, np.log, "log"),
-    "log2": Activation(_RISING, np.log2, "log2"),
-    "log10": Activation(_RISING, np.log10, "log10"),
-    "sqrt": Activation(_RISING, np.sqrt, "sqrt"),
-    "erf": Activation(_RISING, _erf, "erf"),
-    "atan": Activation(_RISING, np.arctan, "atan"),
-    "sinh": Activation(_RISING, np.sinh, "sinh"),
-    "asinh": Activation(_RISING, np.arcsinh, "asinh"),
-    "asin": Activation(_RISING, np.arcsin, "asin"),
-    "acosh": Activation(_RISING, np.arccosh, "acosh"),
-    "atanh": Activation(_RISING, np.arctanh, "atanh"),
-    "fast_exp": Activation(_RISING, np.exp, "fast_exp"),
-    "fast_tanh": Activation(_RISING, np.tanh, "fast_tanh"),
-    "fast_erf": Activation(_RISING, _erf, "fast_erf"),
+    "sigmoid": Activation(_RISING, library.sigmoid, "sigmoid"),
+    "tanh": Activation(_RISING, library.tanh, "tanh"),
+    "exp": Activation(_RISING, library.exp, "exp"),
+    "log": Activation(_RISING, library.log, "log"),
+    "log2": Activation(_RISING, library.log2, "log2"),
+    "log10": Activation(_RISING, library.log10, "log10"),
+    "sqrt": Activation(_RISING, library.sqrt, "sqrt"),
+    "erf": Activation(_RISING, library.erf, "erf"),
+    "atan": Activation(_RISING, library.atan, "atan"),
+    "sinh": Activation(_RISING, library.sinh, "sinh"),
+    "asinh": Activation(_RISING, library.asinh, "asinh"),
+    "asin": Activation(_RISING, library.asin, "asin"),
+    "acosh": Activation(_RISING, library.acosh, "acosh"),
+    "atanh": Activation(_RISING, library.atanh, "atanh"),
+    "fast_exp": Activation(_RISING, library.fast_exp, "fast_exp"),
+    "fast_tanh": Activation(_RISING, library.fast_tanh, "fast_tanh"),
+    "fast_erf": Activation(_RISING, library.fast_erf, "fast_erf"),
     "negative": Activation(_FALLING, np.negative),
     "bitwise_not": Activation(_FALLING, np.invert),
-    "acos": Activation(_FALLING, np.arccos, "acos"),
-    "rsqrt": Activation(_FALLING, None, "rsqrt"),
+    "acos": Activation(_FALLING, library.acos, "acos"),
+    "rsqrt": Activation(_FALLING, library.rsqrt, "rsqrt"),
     "abs": Activation(_VALLEY, np.abs),
-    "cosh": Activation(_VALLEY, np.cosh, "cosh"),
-    "sin": Activation(_OTHER, np.sin),
-    "cos": Activation(_OTHER, np.cos),
-    "tan": Activation(_OTHER, np.tan),
+    "cosh": Activation(_VALLEY, library.cosh, "cosh"),
+    "sin": Activation(_OTHER, library.sin),
+    "cos": Activation(_OTHER, library.cos),
+    "tan": Activation(_OTHER, library.tan),
 }

@@ -19,6 +19,7 @@ from .activations import ACTIVATIONS
 from .certified import read_function
 from .chains import read_steps
 from .facts import read_pool
+from .lets import open_graph
 from .names import is_relay_graph, name_pools
 from .pipeline import reorder
 from .scene import Scene
@@ -54,7 +55,7 @@ def find_candidates(
     UnknownSite
         If a name is no site's.
     """
-    config = ReorderConfig(write=False, any_producer=True, certify="off")
+    config = ReorderConfig(write=False, certify="off")
     prepared, _ = reorder(mod, params, config, target=target)
     names = [name for name in name_pools(prepared, name_pools(mod)) if name.is_max_pool]
     left_out = leave_out([(name.own, name.build) for name in names], only, skip)
@@ -67,7 +68,7 @@ def find_candidates(
 
 def _list_pools(mod: tvm.IRModule) -> Iterator[tuple[FunctionGraph, relay.Call]]:
     for function in filter(is_relay_graph, mod.functions.values()):
-        graph = FunctionGraph(function)
+        graph = open_graph(function)
         yield from ((graph, pool) for pool in graph.max_pools)
 
 

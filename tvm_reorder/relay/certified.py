@@ -9,8 +9,9 @@ Side conditions
     * float16 is computed in float32 and rounded, which is monotone, so a library function (one
       operator) that never strays on float32 never does on float16; a composite may, for it is
       rounded in between.
-    * Certificates are of one kernel.  Where each operator is a kernel of its own, products and sums
-      are not contracted, so those of functions that have both do not count.
+    * Certificates are of one kernel.  Where each operator is a kernel of its own, or something ends
+      one inside the function, products and sums are not contracted, so those of functions that have
+      both do not count.
     * TVM writes FastMath's polynomials into the kernel, and LLVM contracts them differently
       in another kernel: fast_exp(88) differed by 23 ulp behind a prelu.  No sweep makes them exact.
     * bfloat16 kernels round where they end, so no sweep of one function decides there.
@@ -28,13 +29,14 @@ from ..certify.certifier import at_level, certify, make_key
 from ..certify.expressions import ScalarFunction, make_function, make_variable
 from ..certify.store import find_certificate, save_certificate
 from ..certify.targets import current_target, name_target_class, versions
-from ..core.certificates import Certificate, CertificateError, CertificateKey
+from ..core.certificates import SWEPT, Certificate, CertificateError, CertificateKey
 from ..core.measured import FAST_MATH
 from ..core.monotone import Direction, MonotoneMap
-from .facts import read_dtype
+from .facts import is_constant, read_dtype, read_filled
+from .patterns import FENCE
+from .sites import op_name
 
 logger = logging.getLogger("tvm_reorder")
-_SWEPT = ("float32", "float16")
 _refused: set[CertificateKey] = set()  # what could not be certified here; said once
 
 
@@ -68,7 +70,7 @@ class CertificateSource:
         direction : Direction
             How it moves on paper.
         """
-        if self.mode == "off" or dtype not in _SWEPT:
+        if self.mode == "off" or dtype not in SWEPT:
             return None
         target = name_target_class(dtype=dtype)
         key = CertificateKey(f"{operator}(x)", dtype, target, *versions())
@@ -86,7 +88,8 @@ class CertificateSource:
         """The map from `source` to `root` with what a certificate adds to it.
 
         A direction that the parts give is kept, and judged by how far the function strays from it;
-        where they give none, or a valley that has one side only, the certificate's own is taken.
+        where they give none, a valley that has one side only, or one that the function strays from
+        further than from the certificate's own, that is taken.
         """
         is_open = known.directions == (Direction.OTHER,)
         if self.mode == "off" or (known.worst_ulp == 0 and not is_open):
@@ -99,7 +102,9 @@ class CertificateSource:
             return known
         (direction,) = known.directions
         own, strays = Direction(found.direction), found.worst_as(direction)
-        if is_open or (direction is Direction.VALLEY and found.worst_ulp <= strays):
+        if strays is None and not is_open:
+            return known  # constant: no sweep says anything of that
+        if is_open or found.worst_ulp < strays + (direction is Direction.VALLEY):
             worst = _read_worst(found, own)
             return replace(known, directions=(own,), worst_ulp=worst, why=None)
         return replace(known, worst_ulp=_read_worst(found, direction))
@@ -145,19 +150,37 @@ def _read_worst(found: Certificate, direction: Direction) -> int | None:
 def read_function(root: relay.Expr, source: relay.Expr) -> ScalarFunction | None:
     """The scalar function from `source` to `root`, if it is one and a sweep decides it."""
     dtype = read_dtype(source)
-    if dtype not in _SWEPT or read_dtype(root) not in _SWEPT:
+    if dtype not in SWEPT or read_dtype(root) not in SWEPT:
         return None
     variable = make_variable(dtype)
-    function = make_function(_Cut(source, variable).visit(root), variable)
-    return None if function is None or "bfloat16" in function.text else function
+    cut = _Cut(source, variable)
+    function = make_function(cut.visit(root), variable)
+    if function is None or "bfloat16" in function.text:
+        return None
+    return None if cut.has_fences and function.may_contract else function
 
 
 class _Cut(relay.ExprMutator):
-    """Puts a variable in a value's place."""
+    """Puts a variable in a value's place, and a number in that of a shape filled with it.
+
+    What only keeps kernels apart is taken away.
+    """
 
     def __init__(self, source: relay.Expr, variable: relay.Var):
         super().__init__()
         self._source, self._variable = source, variable
+        self.has_fences = False
 
     def visit(self, expr):
-        return self._variable if expr.same_as(self._source) else super().visit(expr)
+        if expr.same_as(self._source):
+            return self._variable
+        values = read_filled(expr) if is_constant(expr) else None
+        if values is None or isinstance(expr, relay.Constant):
+            return super().visit(expr)
+        return relay.const(values.ravel()[0], read_dtype(expr))  # filled with one number
+
+    def visit_call(self, call):
+        if op_name(call) != FENCE:
+            return super().visit_call(call)
+        self.has_fences = True
+        return self.visit(call.args[0])

@@ -14,40 +14,37 @@ from functools import partial
 from tvm import relay
 from tvm.ir import Op
 
-from ..core.chain import Chain, Link
-from ..core.contraction import ADDITIONS
-from ..core.intervals import is_integer
-from ..core.monotone import MonotoneMap, compose
-from ..core.refusal import Reason, Refusal, contraction, overflow, unrounded_cast, varies
+from ..core.chain import Chain, Link, follow_chain
+from ..core.enclosure import is_integer
+from ..core.monotone import IDENTITY, MonotoneMap, compose
+from ..core.refusal import Reason, Refusal, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
-from .facts import read_constant, read_dtype, read_shape
-from .flat_prelu import is_flat_prelu, read_flat_prelu
-from .integer_bounds import read_integer_bound
-from .moves import MOVES, as_uniform, is_move, read_moves
+from .facts import read_dtype
+from .flat_prelu import read_flat_prelu
+from .integer_bounds import find_overflow_behind, read_integer_bound
+from .moves import Moves, as_moved, is_flat_prelu, is_move, read_moves, undo_one_another
 from .nan import do_keep_nan
-from .operands import shrink
+from .operands import explain_unknown, find_source, shrink
 from .operators import read_operator
 from .patterns import AVERAGE_POOLS, MAX_POOLS, PRODUCERS
-from .products import is_added, is_product
 from .quantised import build_signed_rounding, find_inseparable, read_signed_rounding
 from .scene import Scene
 from .signs import count_filters
 from .sites import FunctionGraph, op_name
 from .steps import (
+    Rebuild,
     Step,
+    count_steps,
     count_uses,
+    find_moves,
     find_shared_scalar,
     find_sharing,
     has_windows_of,
-    is_split_addition,
-    is_uniform,
-    mark_splits,
+    read_rebuilding,
 )
 from .two_arguments import TWO_ARGUMENTS
 
 _CHAIN_ENDS = PRODUCERS.union(MAX_POOLS, AVERAGE_POOLS, ["concatenate"])
-_KEEPS_VALUES = MOVES.union(["strided_slice", "annotation.stop_fusion"])  # some of them, in order
-_PER_CHANNEL = ADDITIONS.union(["multiply", "divide", "maximum", "minimum", "nn.prelu"])
 
 
 def read_steps(
@@ -62,17 +59,20 @@ def read_steps(
     base : relay.Expr
         The first value that no step computes.
     stop : Refusal or None
-        Why `base` is no step; None if a convolution or dense layer computes it.
+        Why `base` is no step; None if nothing is expected to be one there: an input, say, or a
+        convolution.
     """
     steps, base, wanted = [], top, 1
     while True:
         if is_move(base) and not is_flat_prelu(base):
-            scene = replace(scene, pool=as_uniform(scene.pool, read_moves(base)[1]))
-            step = _read_moved_step(graph, base, scene, wanted, steps)
+            moves, value = read_moves(base)
+            scene = replace(scene, pool=as_moved(scene.pool, moves, value))
+            step = _read_moved_step(graph, base, scene, wanted)
         else:
             step = _read_step(graph, base, scene, wanted)
         if not isinstance(step, Step):
-            return steps, base, step
+            undone = _read_undone_moves(graph, base, wanted, steps)
+            return [*steps, *undone], undone[0].source if undone else base, step
         steps.append(step)
         base = step.source
         wanted = count_uses(base, step.region)
@@ -83,11 +83,11 @@ def read_chain(
 ) -> tuple[Chain, list[Step]]:
     """The chain above a pool, from `top` upwards, as facts, with the steps it was read from."""
     steps, base, stop = read_steps(graph, top, scene)
-    steps = mark_splits(steps)
-    is_moved = any(step.moves for step in steps)
-    producer = find_missing_producer(graph, _skip_steps(base) if is_moved else base, scene)
+    if not any(step.link.steps for step in steps):
+        steps = []
     if not steps and stop is None:
-        stop = Refusal(Reason.NO_ACTIVATION, "what the pool reads", op_name(base), "an activation")
+        actual = _describe_base(graph, base)
+        stop = Refusal(Reason.NO_ACTIVATION, "what the pool reads", actual, "an activation")
     dtypes = (scene.pool.dtype, *(read_dtype(step.source) or "" for step in steps))
     bound = read_integer_bound(base) if is_integer(dtypes[-1]) else None
     chain = Chain(
@@ -96,16 +96,45 @@ def read_chain(
         links=tuple(step.link for step in steps),
         base_dtypes=dtypes,
         input_range=bound,
+        range_lift=_find_unbound_weights(base, scene),
         undefined=_find_broken_cast(steps, base) or _find_overflow(base, bound),
         stop=stop,
-        producer=(stop or producer) if producer else None,
-        meets_addition=scene.is_summand and is_product(top),
+        pairs=scene.pairs.read(pool, top, base, steps),
+        producer_kernel=_doubt_producer(graph, pool, top, base, steps, scene),
+        pool_kernel=scene.pairs.kernels.doubt_pool(pool),
         filters=_count_filters(graph, base, steps, scene),
         pad_value=scene.pool.pad_value,
         zeros=_find_sign_reader(scene),
         totals=tuple(_describe_prefixes(steps, scene)),
+        plane_shape=scene.pool.plane_shape,
     )
-    return chain, steps
+    behind = chain.undefined or _find_overflow_behind(graph, pool, chain)
+    return replace(chain, undefined=behind), steps
+
+
+def _find_overflow_behind(graph, pool, chain: Chain) -> Refusal | None:
+    """Set if an operator that shares the pool's kernel may overflow."""
+    if not chain.links or not is_integer(chain.base_dtypes[0]):
+        return None
+    name = find_overflow_behind(graph, pool, follow_chain(chain)[0][0])
+    return name and overflow(f"{name} behind the pool", chain.base_dtypes[0])
+
+
+def _doubt_producer(graph, pool, top, base, steps, scene) -> Refusal | None:
+    """Why it is not known that the steps are computed in one expression, where they stand."""
+    uses = count_uses(base, steps[-1].region) if steps else 1
+    is_apart = graph.users(base) != uses or isinstance(base, relay.Var)
+    is_apart = is_apart or any(step.link.shared for step in steps)
+    is_joined = is_apart and not top.same_as(scene.pool.data_of(pool))
+    are_moved = any(step.moves for step in steps)
+    return scene.pairs.kernels.doubt_producer(base, is_joined, are_moved)
+
+
+def _describe_base(graph: FunctionGraph, base: relay.Expr) -> str:
+    if not isinstance(base, relay.Var):
+        return op_name(base)
+    is_input = any(base.same_as(param) for param in graph.function.params)
+    return "an input" if is_input else "bound by let in a function with effects or control flow"
 
 
 def _describe_prefixes(steps: list[Step], scene: Scene) -> Iterator[MonotoneMap]:
@@ -124,6 +153,14 @@ def _find_overflow(base: relay.Expr, bound: tuple[int, int] | None) -> Refusal |
     """Set for an integer of which no bound is known."""
     dtype = read_dtype(base) or ""
     return overflow(op_name(base), dtype) if is_integer(dtype) and bound is None else None
+
+
+def _find_unbound_weights(base: relay.Expr, scene: Scene) -> str:
+    """What the user can do if a base's range is open because its weights are a variable."""
+    weights = find_source(base.args[1]) if op_name(base) in PRODUCERS else None
+    if not isinstance(weights, relay.Var) or weights not in scene.parameters:
+        return ""
+    return f"bind the weights {weights.name_hint!r}, if they are parameters"
 
 
 def _find_broken_cast(steps: list[Step], base: relay.Expr) -> Refusal | None:
@@ -146,44 +183,10 @@ def _find_sign_reader(scene: Scene) -> Refusal | None:
     return Refusal(Reason.ZERO_SIGN, "the sign of a zero from the pool", actual, required)
 
 
-def _skip_steps(value: relay.Expr) -> relay.Expr:
-    """What steps that stay, above others that only move values, are computed from."""
-    while op_name(value) in _PER_CHANNEL:
-        is_constant = read_constant(value.args[0]) is not None
-        value = value.args[1 if is_constant else 0]
-    return value
-
-
 def _count_filters(graph: FunctionGraph, base: relay.Expr, steps: list[Step], scene: Scene) -> int:
-    if not steps or any(step.moves for step in steps):
+    if not steps or find_moves(steps):
         return 0
     return count_filters(graph, base, count_uses(base, steps[-1].region), scene.pool)
-
-
-def find_missing_producer(graph: FunctionGraph, base: relay.Expr, scene: Scene) -> Refusal | None:
-    """None if convolutions or dense layers compute `base`, through any known steps."""
-    if op_name(base) in PRODUCERS:
-        return None
-    if op_name(base) in _KEEPS_VALUES or _is_correction(base):
-        return find_missing_producer(graph, base.args[0], scene)
-    if op_name(base) == "concatenate" and isinstance(base.args[0], relay.Tuple):
-        for branch in base.args[0].fields:
-            _, below, _ = read_steps(graph, branch, scene.over(branch))
-            missing = find_missing_producer(graph, below, scene.over(branch))
-            if missing:
-                return missing
-        return None
-    return Refusal(
-        Reason.PRODUCER,
-        "what computes the chain's input",
-        op_name(base),
-        "a convolution or dense layer (or set any_producer)",
-    )
-
-
-def _is_correction(base: relay.Expr) -> bool:
-    """True if the value may be a quantised convolution less what its weights' zero point adds."""
-    return op_name(base) == "subtract" and read_dtype(base) == "int32"
 
 
 def _read_step(
@@ -196,31 +199,29 @@ def _read_step(
     if not isinstance(root, relay.Call) or not isinstance(root.op, Op):
         return None
     shared = find_sharing(graph, root, wanted)
-    if root.op.name == "reshape":
-        return read_flat_prelu(graph, root, scene, shared) or _read_single(
-            graph, root, scene, shared
-        )
+    if is_flat_prelu(root):
+        flat = read_flat_prelu(graph, root, scene, shared)
+        if flat is not None:
+            return explain_unknown(flat, root.args[0], scene)
     rounding = read_signed_rounding(root)
     if rounding is not None:
         return _read_rounding(graph, root, scene, shared, rounding)
     if root.op.name in TWO_ARGUMENTS and len(find_branches(root, scene)) == 2:
         return read_composite(graph, root, scene, shared)
-    return _read_single(graph, root, scene, shared)
+    step = _read_single(graph, root, scene, shared)
+    if not isinstance(step, Refusal) or step.reason is not Reason.UNKNOWN_OPERATOR:
+        return step
+    whole = read_composite(graph, root, scene, shared)  # where, comparisons, what nobody knows
+    return whole if isinstance(whole, Step) else step
 
 
-def _read_moved_step(graph, top, scene, wanted, nearer) -> Step | Refusal | None:
-    """The step above some moves, if it treats all values alike; `nearer` are those below them."""
+def _read_moved_step(graph, top, scene, wanted) -> Step | Refusal | None:
+    """The step above some moves."""
     moves, value = read_moves(top)
     step = _read_step(graph, value, scene, 1)
     if not isinstance(step, Step):
         return step
-    if not is_uniform(step, len(read_shape(top.checked_type))):
-        return varies(f"an operand of {step.link.map.name} above {op_name(top)}")
-    if is_product(value) and is_added(read_moves(step.root)[1] for step in reversed(nearer)):
-        return contraction(f"a sum below {op_name(top)}")
-    shared = find_sharing(graph, top, wanted)
-    for move in moves[1:]:
-        shared = shared or find_sharing(graph, move, 1)
+    shared = _find_shared_move(graph, moves, wanted)
     link = replace(step.link, shared=shared or step.link.shared)
     return replace(
         step,
@@ -232,6 +233,22 @@ def _read_moved_step(graph, top, scene, wanted, nearer) -> Step | Refusal | None
     )
 
 
+def _read_undone_moves(graph, top, wanted, steps) -> list[Step]:
+    """The moves above all steps as one more of them, if those between the steps undo them."""
+    moves, source = read_moves(top)
+    if not moves or not undo_one_another(sum((step.moves for step in steps), ()) + moves):
+        return []
+    shared = _find_shared_move(graph, moves, wanted)
+    link = Link(IDENTITY, read_dtype(top), 0, shared, keeps_nan=True)
+    return [Step(link, top, source, (0,) * len(moves), frozenset(moves), moves=moves)]
+
+
+def _find_shared_move(graph, moves: Moves, wanted: int) -> Refusal | None:
+    uses = (wanted, *(1 for _ in moves[1:]))
+    shared = (find_sharing(graph, move, wanted) for move, wanted in zip(moves, uses))
+    return next(filter(None, shared), None)
+
+
 def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
     reading = read_operator(root, scene)
     if isinstance(reading, Refusal):
@@ -240,12 +257,11 @@ def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
     if not has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
     shared = shared or find_shared_scalar(graph, [root])
-    split = is_split_addition(root, source)
     described = scene.certified.describe(reading.map, root, source)
     keeps_nan, together = do_keep_nan([root], scene), find_inseparable(source)
-    link = Link(described, read_dtype(root), 1, shared, split, together, keeps_nan)
-    replace = {root.args[position]: new for position, new in reading.replace.items()}
-    return Step(link, root, source, (reading.data,), frozenset([root]), replace)
+    link = Link(described, read_dtype(root), count_steps([root]), shared, together, keeps_nan)
+    ways = read_rebuilding(root, reading)
+    return Step(link, root, source, (reading.data,), frozenset([root]), *ways)
 
 
 def _read_rounding(graph, root, scene, shared, rounding) -> Step | Refusal:
@@ -256,6 +272,7 @@ def _read_rounding(graph, root, scene, shared, rounding) -> Step | Refusal:
     for call in rounding.region[1:3]:
         shared = shared or find_sharing(graph, call, 1)
     dtype, source = read_dtype(root), rounding.source
-    link = Link(rounding.describe(*smaller), dtype, 3, shared, False, find_inseparable(source))
+    link = Link(rounding.describe(*smaller), dtype, 3, shared, find_inseparable(source))
     build = partial(build_signed_rounding, constants=[relay.const(v, dtype) for v in smaller])
-    return Step(link, root, source, (0,), frozenset(rounding.region), build=build)
+    rebuilds = {root: Rebuild((0,), build)}
+    return Step(link, root, source, (0,), frozenset(rounding.region), rebuilds=rebuilds)

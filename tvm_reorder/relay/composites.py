@@ -1,33 +1,41 @@
 """Composites: small regions of operators with one entry and one exit, read as one step.
 
-The direction of a composite follows from its parts where two branches that move the same way are
-added or compared, as in ELU.  Where it does not (x * sigmoid(x)) it is guessed, and a certificate
-has to confirm the guess.
+The direction of a composite follows from its parts, as in ELU or max(x, -x) (``core/joins.py``), or
+piece by piece of the numbers, as in x * (x > 1) (``core/pieces.py``).  Where it does not
+(x * sigmoid(x)) a certificate decides.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from tvm import relay
 from tvm.ir import Op
 
 from ..core.chain import Link
-from ..core.monotone import Direction, MonotoneMap, compose, guess_direction, join_directions
-from ..core.refusal import Refusal, varies
-from .facts import read_dtype
+from ..core.enclosure import choose
+from ..core.joins import JOINS
+from ..core.monotone import IDENTITY, Direction, MonotoneMap, guess_direction
+from ..core.pieces import COMPARISONS, FUNCTIONS, Part, describe_parts
+from ..core.refusal import Reason, Refusal, varies
+from .certified import read_function
+from .facts import is_constant, read_constant, read_dtype, read_filled
 from .nan import do_keep_nan
+from .operands import shrink
 from .operators import read_operator
-from .patterns import composite_patterns
+from .patterns import FENCE, composite_patterns
 from .quantised import find_inseparable
 from .scene import Scene, is_full_size
 from .sites import FunctionGraph, op_name
 from .steps import (
     Step,
+    count_steps,
     count_uses,
     find_shared_scalar,
     find_sharing,
     has_windows_of,
-    is_split_addition,
+    read_rebuilding,
 )
 
 _LARGEST_COMPOSITE = 16
@@ -43,8 +51,8 @@ def read_composite(
     """
     region, source = _find_region(graph, root, scene)
     if source is None:
-        return varies(f"the other operand of {op_name(root)}")
-    described, replace, inside = _describe_region(region, root, source, scene)
+        return _refuse_region(root, region)
+    described, ways, maps = _describe_region(region, root, source, scene)
     if isinstance(described, Refusal):
         return described
     for call in region[1:]:
@@ -52,13 +60,12 @@ def read_composite(
     shared = shared or find_shared_scalar(graph, region)
     if not has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
-    is_split = any(is_split_addition(call, source) for call in region)
     keeps_nan = do_keep_nan(region, scene)
     together = find_inseparable(source)
-    link = Link(
-        described, read_dtype(root), len(region), shared, is_split, together, keeps_nan, inside
-    )
-    return Step(link, root, source, _path(root, source, region), frozenset(region), replace)
+    inside = tuple((maps[call], read_dtype(call)) for call in region[1:])
+    count, path = count_steps(region), _path(root, source, region)
+    link = Link(described, read_dtype(root), count, shared, together, keeps_nan, inside)
+    return Step(link, root, source, path, frozenset(region), *ways, maps=maps)
 
 
 def _find_region(graph, root, scene) -> tuple[list[relay.Call], relay.Expr | None]:
@@ -79,87 +86,145 @@ def _find_region(graph, root, scene) -> tuple[list[relay.Call], relay.Expr | Non
         frontier.remove(latest)
         region.append(latest)
         frontier.update(branches)
-        if len(frontier) == 1:
+        if len(frontier) == 1 and read_dtype(*frontier) != "bool":
             return region, next(iter(frontier))
     return region, None
 
 
+def _refuse_region(root: relay.Call, region: list[relay.Call]) -> Refusal:
+    """Why the operands of `root` are not read as functions of one value."""
+    name = op_name(root)
+    if len(region) < _LARGEST_COMPOSITE:
+        others = ", ".join(op_name(argument) for argument in root.args[1:])
+        return varies(f"the other operand of {name} ({others})" if others else f"what {name} takes")
+    return Refusal(
+        Reason.UNKNOWN_OPERATOR,
+        f"the composite that ends in {name}",
+        f"of more than {_LARGEST_COMPOSITE} operators",
+        "shorter",
+    )
+
+
 def _is_elementwise(op: Op) -> bool:
     pattern = op.get_attr("TOpPattern")
-    return pattern is not None and int(pattern) in (_ELEMENTWISE, _BROADCAST)
+    is_known = pattern is not None and int(pattern) in (_ELEMENTWISE, _BROADCAST)
+    return is_known or op.name == FENCE
 
 
 def find_branches(call: relay.Call, scene: Scene) -> list[relay.Expr]:
     """The arguments that vary along the window; constants never count."""
-    return [
-        argument
-        for argument in call.args
-        if not isinstance(argument, relay.Constant) and is_full_size(argument, scene.pool)
-    ]
+    return [a for a in call.args if is_full_size(a, scene.pool) and not is_constant(a)]
 
 
 def _describe_region(region, root, source, scene):
-    """Map of a region and the operands to replace: by its parts, its name, or a guess.
+    """Map of a region, how it is rebuilt, and the maps inside: by parts, pieces, or a certificate.
 
-    A guess has to be certified; the named composites are guessed too, because a pattern takes any
-    constant and not every constant makes a valley.
+    Where the parts do not decide, a direction is guessed, and a certificate has to confirm it; the
+    named composites are guessed too, because a pattern takes any constant and not every constant
+    makes a valley.  With comparisons, or an operator that nobody knows, a guess at some points says
+    nothing of the others: only a certificate counts.
     """
-    maps = {source: MonotoneMap("x", (Direction.RISING,), 0, lambda x: x)}
-    replace = {}
+    numbers, parts, ways, unknown = {source: 0}, [], ({}, {}), None
     for call in reversed(region):
-        branches = find_branches(call, scene)
-        if len(branches) == 2:
-            maps[call] = _join(op_name(call), *(maps[branch] for branch in branches))
-            continue
-        reading = read_operator(call, scene)
-        if isinstance(reading, Refusal):
-            return reading, replace, ()
-        maps[call] = compose(reading.map, maps[call.args[reading.data]])
-        replace.update({call.args[p]: new for p, new in reading.replace.items()})
-    described = maps[root]
-    name = _name_region(region, root)
-    directions, worst = described.directions, described.worst_ulp
-    if Direction.OTHER in directions:
-        directions, worst = (guess_direction(described.evaluate),), None
-    described = MonotoneMap(name, directions, worst, described.evaluate)
-    inside = tuple((maps[call], read_dtype(call)) for call in region[1:])
-    return scene.certified.describe(described, root, source), replace, inside
+        part, found = _read_part(call, numbers, scene, ways)
+        if part is None:
+            return found, (), {}
+        unknown = unknown or found
+        parts.append(part)
+        numbers[call] = len(parts)
+    maps = describe_parts(parts, read_dtype(source), scene.pool.plane_shape)
+    described = maps[-1]
+    described = replace(described, name=_name_region(region, root), why=None, detail="")
+    if Direction.OTHER in described.directions:
+        is_guessed = unknown is None and not any(part.name in COMPARISONS for part in parts)
+        is_sweepable = read_function(root, source) is not None
+        if unknown and not is_sweepable:
+            return unknown, (), {}
+        described = _guess(described) if is_guessed else _leave_open(described, is_sweepable)
+    inside = {source: IDENTITY, **dict(zip(reversed(region), maps))}
+    return scene.certified.describe(described, root, source), ways, inside
+
+
+def _guess(described: MonotoneMap) -> MonotoneMap:
+    direction = guess_direction(described.evaluate)
+    return replace(described, directions=(direction,), worst_ulp=None)
+
+
+def _leave_open(described: MonotoneMap, is_sweepable: bool) -> MonotoneMap:
+    """For a certificate to decide."""
+    detail = "not certified for this target" if is_sweepable else "none that can be certified"
+    return replace(
+        described,
+        directions=(Direction.OTHER,),
+        worst_ulp=None,
+        why=Reason.UNPROVEN,
+        detail=detail,
+    )
+
+
+def _read_part(call, numbers, scene, ways) -> tuple[Part | None, Refusal | None]:
+    """One operator of a region, and why it is unknown if so; no part if nothing can be said."""
+    name, dtype = op_name(call), read_dtype(call)
+    branches = find_branches(call, scene)
+    if name == "multiply" and len(branches) == 2 and branches[0].same_as(branches[1]):
+        return Part(name, (numbers[branches[0]],), _SQUARE, dtype), None
+    if name in _LIKE:
+        return Part(name, (numbers[branches[0]],), _read_like(call), dtype), None
+    is_of_bool = name == "cast" and "bool" in (read_dtype(call.args[0]), dtype)
+    if is_of_bool or name in FUNCTIONS and (name not in JOINS or len(branches) == 2):
+        operands = [_read_operand(argument, numbers, scene, ways[0]) for argument in call.args]
+        if any(operand is None for operand in operands):
+            return None, varies(f"an operand of {name}")
+        return Part(name, tuple(operands), None, dtype), None
+    reading = read_operator(call, scene)
+    if not isinstance(reading, Refusal):
+        for known, found in zip(ways, read_rebuilding(call, reading)):
+            known.update(found)
+        return Part(name, (numbers[call.args[reading.data]],), reading.map, dtype), None
+    if reading.reason is not Reason.UNKNOWN_OPERATOR:
+        return None, reading
+    return Part(name, tuple(numbers[branch] for branch in branches), None, dtype), reading
+
+
+_SQUARE = MonotoneMap("square", (Direction.VALLEY,), 0, np.square)
+_LIKE = frozenset(["zeros_like", "ones_like", "full_like"])
+
+
+def _read_like(call) -> MonotoneMap:
+    """What does not depend on the values of its argument."""
+    if op_name(call) == "full_like":
+        value = read_constant(call.args[1])
+    else:
+        value = np.asarray(op_name(call) == "ones_like")
+    if value is None:
+        return MonotoneMap(op_name(call), (Direction.CONSTANT,), 0)
+    value = value.astype(read_dtype(call))
+    evaluate = lambda x: choose(np.equal(x, x), value, value)  # noqa: E731
+    return MonotoneMap(op_name(call), (Direction.CONSTANT,), 0, evaluate)
+
+
+def _read_operand(argument, numbers, scene, smaller):
+    """A value of the region by its number, or a constant that is the same all over the window."""
+    if argument in numbers:
+        return numbers[argument]
+    values = read_filled(argument)
+    if values is None or not is_full_size(argument, scene.pool):
+        return values
+    values = shrink(values, scene.pool)
+    if values is None:
+        return None
+    if np.all(values == values.ravel()[0]):
+        values = values.ravel()[0].reshape(())
+    smaller[argument] = relay.const(values, read_dtype(argument))
+    return values
 
 
 def _name_region(region, root) -> str:
     for name, pattern in composite_patterns():
         if pattern.match(root):
             return name
-    return "composite of " + ", ".join(op_name(call) for call in reversed(region))
-
-
-_JOINS = {
-    "add": np.add,
-    "subtract": np.subtract,
-    "multiply": np.multiply,
-    "divide": np.divide,
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-}
-_FLIPPED = {Direction.RISING: Direction.FALLING, Direction.FALLING: Direction.RISING}
-
-
-def _join(name: str, left: MonotoneMap, right: MonotoneMap) -> MonotoneMap:
-    """The map of a two-argument operator whose operands both vary with x."""
-    function = _JOINS.get(name)
-    if name == "multiply" and left is right:
-        return compose(MonotoneMap("square", (Direction.VALLEY,), 0, np.square), left)
-    pairs = [(a, b) for a in set(left.directions) for b in set(right.directions)]
-    if name == "subtract":
-        pairs = [(a, _FLIPPED.get(b, b)) for a, b in pairs]
-    joins = name in ("add", "subtract", "maximum", "minimum")
-    distinct = {join_directions(a, b) if joins else Direction.OTHER for a, b in pairs}
-    direction = distinct.pop() if len(distinct) == 1 else Direction.OTHER
-    evaluate = None
-    if function and left.evaluate and right.evaluate:
-        evaluate = lambda x: function(left.evaluate(x), right.evaluate(x))  # noqa: E731
-    exact = left.worst_ulp == right.worst_ulp == 0
-    return MonotoneMap(name, (direction,), 0 if exact else None, evaluate)
+    names = (op_name(call) for call in reversed(region))
+    return "composite of " + ", ".join(name for name in names if name != FENCE)
 
 
 def _path(root, source, region) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from ..core.licence import ANY_DROP
 from ..core.measured import MEASURED_TARGET
 from ..core.refusal import Reason, Refusal
 from .certified import CertificateSource
+from .kernels import Kernels, read_kernels
 from .zeros import has_readers
 
 _MOST_FUSED = 256  # kMaxFusedOps, src/relay/transforms/fuse_ops.cc
@@ -28,6 +29,8 @@ class Surroundings:
         Kind and architecture of the target.
     certified : CertificateSource
         Where certificates come from.
+    kernels : Kernels
+        What is known of the kernels.
     obstacle : Refusal or None
         What keeps every site as it is.
     others_divide : bool
@@ -36,6 +39,7 @@ class Surroundings:
 
     target: str
     certified: CertificateSource
+    kernels: Kernels
     obstacle: Refusal | None = None
     others_divide: bool = False
 
@@ -45,12 +49,15 @@ def read_surroundings(
     variable: relay.GlobalVar,
     context: tvm.transform.PassContext,
     config: ReorderConfig,
+    in_build: bool = False,
+    any_target: bool = False,
 ) -> Surroundings:
     """The surroundings of one function of a module, in a build with this context."""
     others = [other for name, other in mod.functions.items() if not name.same_as(variable)]
     return Surroundings(
         _read_target(),
         CertificateSource(config.certify, _has_fast_math(context), are_apart(context)),
+        read_kernels(context, are_apart(context), in_build, any_target),
         _find_fusion_limit(context) or _find_fast_math_flag(config),
         any(isinstance(other, relay.Function) and has_readers(other) for other in others),
     )
@@ -75,7 +82,8 @@ def _find_fusion_limit(context) -> Refusal | None:
         Reason.CONTRACTION,
         "relay.FuseOps.max_depth",
         str(depth),
-        f"1, or {_MOST_FUSED} or more (which products and sums are contracted depends on it)",
+        f"1, or {_MOST_FUSED} or more",
+        "which products and sums are contracted depends on this setting of the PassContext",
     )
 
 
@@ -88,7 +96,8 @@ def _find_fast_math_flag(config: ReorderConfig) -> Refusal | None:
         Reason.UNPROVEN,
         "the target's arithmetic",
         f"that of -{flags[0]}",
-        "without fast-math flags (the licence ulp:any takes it as it is)",
+        "without fast-math flags",
+        "the licence ulp:any takes it as it is",
     )
 
 

@@ -22,9 +22,11 @@ from .context import are_apart
 from .facts import PoolFacts, read_convolution, read_fused_attributes, read_pool, read_shape
 from .fusion import find_general_obstacle, find_obstacle
 from .op.conv2d_max_pool2d import FusedAttributes, make_model, read_tuned_times
+from .placement import find_home
+from .reductions import is_reduction
 from .rules import Match
 from .sites import FunctionGraph, op_name
-from .steps import count_uses
+from .steps import count_uses, find_moves
 
 logger = logging.getLogger("tvm_reorder")
 # Inside a build CanonicalizeOps has been here before us; a workload is the same either way.
@@ -61,52 +63,55 @@ class SiteDecider:
         """Decide a pool at which `plan` is exact."""
         steps = match.steps[: plan.moved]
         joins = op_name(match.pool.data_of(pool)) == "concatenate"
-        is_moved = any(step.moves for step in steps)
-        is_whole = plan.moved == len(match.steps) and not joins and not is_moved
+        is_whole = plan.moved == len(match.steps) and not joins and not find_moves(steps)
         base = steps[-1].source if is_whole else None
         uses = count_uses(base, steps[-1].region) if is_whole else 0
-        source = _describe_source(match.pool.data_of(pool) if joins else steps[-1].source)
         below = match.chain.base_dtypes[plan.moved]
         facts = _read_as_padded_behind(graph, pool, match, plan)
-        ends = _describe_ends(plan)
-        # A clamp, a negation are one more kernel, which the fewer values need not pay for.
-        are_apart = self.are_apart and not plan.clamps and ends == "one"
-        return self._decide(
-            graph, pool, facts, base, uses, plan.chain, source, are_apart, ends, below
+        is_read = is_whole and graph.is_private(base, uses)  # else it is computed anyway
+        workload = SiteWorkload(
+            window=facts.window,
+            planes=facts.planes,
+            chain=tuple(_CANONICAL.get(name, name) for name in plan.chain),
+            convolution=read_convolution(base) if is_read else None,
+            dtype=facts.dtype,
+            source=_describe_source(match.pool.data_of(pool) if joins else steps[-1].source),
+            ends=_describe_ends(plan),
+            base_dtype=None if below == facts.dtype else below,
+            home=find_home(graph, pool, match, plan.moved),
+            is_reduction=is_reduction(pool),
         )
+        # A clamp, a negation are one more kernel, which the fewer values need not pay for.
+        are_apart = self.are_apart and not plan.clamps and workload.ends == "one"
+        return workload, self._decide(graph, pool, facts, base, uses, workload, are_apart)
 
     def decide_bare(
         self, graph: FunctionGraph, pool: relay.Call, facts: PoolFacts
     ) -> tuple[SiteWorkload, Decision] | None:
         """Decide a pool with nothing to move; None unless it reads a convolution."""
         base = facts.data_of(pool)
-        if isinstance(facts.window, Refusal) or read_convolution(base) is None:
+        convolution = read_convolution(base)
+        if isinstance(facts.window, Refusal) or convolution is None:
             return None
-        return self._decide(graph, pool, facts, base, 1, (), op_name(base), self.are_apart)
-
-    def _decide(
-        self, graph, pool, facts, base, uses, chain, source, are_apart, ends="one", below=None
-    ):
-        convolution = None if base is None else read_convolution(base)
-        names = tuple(_CANONICAL.get(name, name) for name in chain)
-        below = None if below == facts.dtype else below
         workload = SiteWorkload(
-            facts.window, facts.planes, names, convolution, facts.dtype, source, ends, below
+            facts.window, facts.planes, (), convolution, facts.dtype, op_name(base)
         )
+        return workload, self._decide(graph, pool, facts, base, 1, workload, self.are_apart)
+
+    def _decide(self, graph, pool, facts, base, uses, workload, are_apart) -> Decision:
         obstacle = self.obstacle
         if base is not None:
-            obstacle = obstacle or find_obstacle(graph, pool, facts, base, uses, ends)
+            obstacle = obstacle or find_obstacle(graph, pool, facts, base, uses, workload.ends)
         possible = {Action.KEEP}
-        possible |= {Action.EXCHANGE} if chain else set()
+        possible |= {Action.EXCHANGE} if workload.chain else set()
         possible |= {Action.FUSE} if base is not None and obstacle is None else set()
         note = "" if obstacle is None else f"not fused: {obstacle}"
         tuned = (None, None)
         if Action.FUSE in possible and self.model is not None:
             tuned = read_tuned(base, read_fused_attributes(base, pool, facts))
-        decision = choose(
+        return choose(
             workload, possible, self.wanted, self.records, self.model, note, tuned, are_apart
         )
-        return workload, decision
 
 
 def _describe_ends(plan: Plan) -> str:

@@ -1,7 +1,8 @@
 """Each distinct site of a model as a small module of its own, to be built and timed alone.
 
-A site is cut where its data comes in: at the data of the convolutions and dense layers, or at the
-first value that no step computes.  What stands behind the pool is left out.
+A site is cut where its data comes in from memory: what shares a kernel with its steps
+(``placement.py``) belongs to it, or another kernel than the model's would be timed.  What stands
+behind the pool is left out.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from ..core.report import Report
 from ..core.workload import SiteWorkload
 from .chains import read_steps
 from .facts import read_constant, read_pool, read_shape
+from .lets import open_graph
 from .names import is_relay_graph
-from .patterns import PRODUCERS
+from .placement import find_kernel
 from .scene import Scene
 from .sites import FunctionGraph, op_name
+from .steps import Step, count_uses
 
 # Reading the steps needs a target only to tell how exact they are, which is not asked here.
 _ANY_TARGET = "llvm"
@@ -76,7 +79,7 @@ def extract_sites(mod: tvm.IRModule, report: Report) -> list[ExtractedSite]:
 
 
 def extract_site(graph: FunctionGraph, pool: relay.Call) -> tvm.IRModule | None:
-    """One pool with everything up to its convolutions as a module; None if shapes are dynamic.
+    """One pool with all that shares a kernel with its steps; None if shapes are dynamic.
 
     Parameters
     ----------
@@ -98,7 +101,7 @@ def _find_pools(mod: tvm.IRModule) -> Iterator[tuple[FunctionGraph, relay.Call]]
     for function in mod.functions.values():
         if not is_relay_graph(function):
             continue
-        graph = FunctionGraph(function)
+        graph = open_graph(function)
         for pool in graph.max_pools:
             yield graph, pool
 
@@ -108,16 +111,20 @@ def _collect(graph: FunctionGraph, pool: relay.Call) -> set[relay.Expr]:
     facts = read_pool(pool, graph)
     scene = Scene(facts, _ANY_TARGET)
     calls = {pool} if facts.pad is None else {pool, facts.pad}
-    steps, base, _ = read_steps(graph, facts.data_of(pool), scene)
-    bases = [base]
+    chains = [read_steps(graph, facts.data_of(pool), scene)[:2]]
+    base = chains[0][1]
     if op_name(base) == "concatenate" and isinstance(base.args[0], relay.Tuple):
-        calls.update([base, base.args[0]])
-        branches = [read_steps(graph, field, scene.over(field)) for field in base.args[0].fields]
-        steps = [*steps, *(step for branch, _, _ in branches for step in branch)]
-        bases = [below for _, below, _ in branches]
-    calls.update(call for step in steps for call in step.region)
-    calls.update(base for base in bases if op_name(base) in PRODUCERS)
+        fields = base.args[0].fields
+        chains += [read_steps(graph, field, scene.over(field))[:2] for field in fields]
+    for steps, below in chains:
+        calls.update(call for step in steps for call in step.region)
+        calls.update(find_kernel(graph, below, _count_uses(steps, below)).calls)
     return calls
+
+
+def _count_uses(steps: list[Step], base: relay.Expr) -> int:
+    """How often the steps on a value, or the pool if there are none, use it."""
+    return count_uses(base, steps[-1].region) if steps else 1
 
 
 class _Cut:
@@ -140,6 +147,8 @@ class _Cut:
             return self._make_input(expr)
         if isinstance(expr, relay.Tuple):
             return relay.Tuple([self.copy(field) for field in expr.fields], expr.span)
+        if isinstance(expr, relay.TupleGetItem):
+            return relay.TupleGetItem(self.copy(expr.tuple_value), expr.index, expr.span)
         arguments = [self.copy(argument) for argument in expr.args]
         return relay.Call(expr.op, arguments, expr.attrs, [], expr.span)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import repeat
 from math import prod
 
 import numpy as np
@@ -11,12 +12,13 @@ from tvm import IRModule, relay
 from tvm.ir import TensorType
 from tvm.tir import IntImm
 
+from ..core.intervals import dtype_range, is_integer
 from ..core.lowest import lowest_value
-from ..core.refusal import Reason, Refusal
-from ..core.window import AdaptiveAxis, PoolWindow, WindowAxis
+from ..core.refusal import Reason, Refusal, require
+from ..core.window import AdaptiveAxis, PoolWindow, Widths, join_widths, place_window
 from ..core.workload import Convolution
 from .op.conv2d_max_pool2d import FusedAttributes
-from .reductions import is_reduction, read_reduced_axes
+from .reductions import drops_axes, is_reduction, read_reduced_axes
 from .sites import FunctionGraph, op_name
 
 _SPATIAL = "DHW"
@@ -32,20 +34,25 @@ class PoolFacts:
     window : PoolWindow or Refusal
         Its geometry.
     window_axes : tuple of int
-        Positions of the spatial axes in the tensor.
+        Positions of the axes along which the windows lie, in the order of the pool's attributes.
     channel_axis : int
-        Position of the (outer) channel axis.
+        Position of the (outer) channel axis; -1 if there is none, or more than one.
     shape : tuple of int or None
         Shape of the input; None for a dynamic extent.
     dtype : str
         Dtype of the input.
     pad : relay.Call or None
         An explicit ``nn.pad`` in front of the pool; `shape` is the shape before it.  If it pads as
-        the pool itself would, it counts as the pool's own padding.
+        the pool itself would, `window` is that of both, over what a crop leaves.
     fills : bool
         True if it pads with values of its own instead, which are data to the pool.
     pad_value : float or None
         That value; None for an edge or a reflection, with which every step commutes.
+    moves : tuple of relay.Call
+        What stands between the pool and the value whose steps are being read, from the pool
+        upwards, and only moves values; see ``moves.py``.
+    below : PoolFacts or None
+        The facts behind these moves, if there are any.
     """
 
     window: PoolWindow | Refusal
@@ -56,6 +63,8 @@ class PoolFacts:
     pad: relay.Call | None = None
     fills: bool = False
     pad_value: float | None = None
+    moves: tuple[relay.Call, ...] = ()
+    below: PoolFacts | None = None
 
     def data_of(self, pool: relay.Call) -> relay.Expr:
         """What the pool, or its explicit padding, reads; also for a rewritten pool."""
@@ -71,6 +80,14 @@ class PoolFacts:
     def planes(self) -> int:
         """Batch times channels; dynamic extents count once."""
         return prod(self.plane_shape)
+
+    @property
+    def pooled_shape(self) -> tuple[int, ...]:
+        """Shape of what the pool yields, its window axes kept."""
+        shape = list(self.plane_shape)
+        for axis, extent in zip(self.window_axes, self.window.outputs):
+            shape[axis] = extent
+        return tuple(shape)
 
 
 def read_pool(pool: relay.Call, graph: FunctionGraph, as_lowest: bool = False) -> PoolFacts:
@@ -89,7 +106,7 @@ def read_pool(pool: relay.Call, graph: FunctionGraph, as_lowest: bool = False) -
         return _read_reduction(pool)
     layout = str(pool.attrs.layout)
     axes = re.findall("[A-Za-z]", re.sub("[0-9]", "", layout))
-    window_axes = tuple(i for i, axis in enumerate(axes) if axis in _SPATIAL)
+    window_axes = tuple(axes.index(axis) for axis in _SPATIAL if axis in axes)
     is_adaptive = "global" in op_name(pool) or "adaptive" in op_name(pool)
     padding = None if is_adaptive else read_padding(pool.args[0], window_axes, graph)
     pad = padding and padding.call
@@ -97,7 +114,7 @@ def read_pool(pool: relay.Call, graph: FunctionGraph, as_lowest: bool = False) -
     data_type = (pool if pad is None else pad).args[0].checked_type
     shape = read_shape(data_type)
     return PoolFacts(
-        window=_read_window(pool, None if fills else pad, layout, axes, window_axes, shape),
+        window=_read_window(pool, None if fills else pad, axes, window_axes, shape),
         window_axes=window_axes,
         channel_axis=axes.index("C") if "C" in axes else -1,
         shape=shape,
@@ -109,14 +126,17 @@ def read_pool(pool: relay.Call, graph: FunctionGraph, as_lowest: bool = False) -
 
 
 def _read_reduction(pool: relay.Call) -> PoolFacts:
-    """Facts of a ``max`` over the spatial axes."""
+    """Facts of a ``max`` over some axes."""
     shape, window_axes = read_shape(pool.args[0].checked_type), read_reduced_axes(pool)
     sizes = [shape[axis] for axis in window_axes]
+    kept = [axis for axis in range(1, len(shape)) if axis not in window_axes]
+    is_open = drops_axes(pool) and shape.count(None) > 1
     return PoolFacts(
-        window=_refuse_dynamic(pool, sizes)
+        window=_refuse_dynamic(pool, shape if is_open else sizes)
+        or _refuse_empty(pool, shape)
         or PoolWindow(tuple(AdaptiveAxis(size, 1) for size in sizes)),
         window_axes=window_axes,
-        channel_axis=1 if window_axes[0] == 2 else len(shape) - 1,
+        channel_axis=kept[0] if len(kept) == 1 else -1,
         shape=shape,
         dtype=read_dtype(pool),
     )
@@ -146,6 +166,25 @@ def read_constant(expr: relay.Expr) -> np.ndarray | None:
         return None
     folded = relay.transform.FoldConstantExpr(expr, IRModule())
     return folded.data.numpy() if isinstance(folded, relay.Constant) else None
+
+
+def is_constant(expr: relay.Expr) -> bool:
+    """True for a constant, also one that is still to be given another shape or to fill one."""
+    while op_name(expr) in _RESHAPES:
+        expr = expr.args[0]
+    if op_name(expr) == "full":  # TVM never folds one
+        expr = expr.args[0]
+    return isinstance(expr, relay.Constant) or op_name(expr) in ("zeros", "ones")
+
+
+def read_filled(expr: relay.Expr) -> np.ndarray | None:
+    """Value of a constant, as `read_constant` gives it, or of a filled shape."""
+    if op_name(expr) not in ("zeros", "ones", "full") or not is_constant(expr):
+        return read_constant(expr)
+    value = read_constant(expr.args[0]) if op_name(expr) == "full" else op_name(expr) == "ones"
+    shape, dtype = read_shape(expr.checked_type), read_dtype(expr)
+    is_known = None not in shape and value is not None and dtype != "bfloat16"
+    return np.full(shape, value, dtype) if is_known else None
 
 
 def read_convolution(call: relay.Expr) -> Convolution | None:
@@ -178,13 +217,11 @@ def read_convolution(call: relay.Expr) -> Convolution | None:
 
 
 def read_fused_attributes(conv: relay.Call, pool: relay.Call, facts: PoolFacts) -> FusedAttributes:
-    """Attributes of the operator that computes a convolution and a max pool over it."""
+    """Attributes of the operator that computes a convolution and a max pool over it.
+
+    The pool has a `read_joined_padding`.
+    """
     filters, _, rows, cols = (int(extent) for extent in conv.args[1].checked_type.shape)
-    padding = _sides(pool.attrs.padding)
-    if facts.pad is not None:
-        widths = [facts.pad.attrs.pad_width[axis] for axis in facts.window_axes]
-        explicit = [int(width[side]) for side in (0, 1) for width in widths]
-        padding = tuple(own + more for own, more in zip(padding, explicit))
     return FusedAttributes(
         strides=_pair(conv.attrs.strides),
         padding=_sides(conv.attrs.padding),
@@ -194,9 +231,33 @@ def read_fused_attributes(conv: relay.Call, pool: relay.Call, facts: PoolFacts) 
         pool_size=_pair(pool.attrs.pool_size),
         pool_strides=_pair(pool.attrs.strides),
         pool_dilation=_pair(pool.attrs.dilation),
-        pool_padding=padding,
+        pool_padding=read_joined_padding(pool, facts),
         ceil_mode=bool(pool.attrs.ceil_mode),
     )
+
+
+def read_joined_padding(pool: relay.Call, facts: PoolFacts) -> tuple[int, ...] | None:
+    """A pool's own padding and an explicit one in front of it as one: all before, then all after.
+
+    None if that takes negative widths.
+    """
+    rank = len(facts.window_axes)
+    own = _read_own_widths(pool, rank)
+    explicit = _read_explicit_widths(facts.pad, facts.window_axes)
+    joined = [join_widths(*widths) for widths in zip(explicit, own)]
+    return None if None in joined else tuple(width for side in zip(*joined) for width in side)
+
+
+def _read_own_widths(pool: relay.Call, rank: int) -> list[Widths]:
+    """A pool's own padding: one number, one for each axis, or all before and then all after."""
+    sides = _sides(pool.attrs.padding, rank)
+    return list(zip(sides[:rank], sides[rank:]))
+
+
+def _read_explicit_widths(pad: relay.Call | None, axes) -> list[Widths]:
+    if pad is None:
+        return [(0, 0)] * len(axes)
+    return [tuple(int(width) for width in pad.attrs.pad_width[axis]) for axis in axes]
 
 
 def _pair(values) -> tuple[int, int]:
@@ -205,10 +266,10 @@ def _pair(values) -> tuple[int, int]:
     return (first, *more) if more else (first, first)
 
 
-def _sides(values) -> tuple[int, int, int, int]:
-    """Padding as top, left, bottom, right, given once, twice or four times."""
+def _sides(values, rank: int = 2) -> tuple[int, ...]:
+    """Padding as top, left, bottom, right (and alike), given once, for each axis, or for all."""
     numbers = tuple(int(value) for value in values)
-    return numbers * (4 // len(numbers))
+    return numbers * (2 * rank // len(numbers))
 
 
 @dataclass(frozen=True)
@@ -234,23 +295,34 @@ def read_padding(call, window_axes, graph: FunctionGraph) -> Padding | None:
     """The padding that a call is, None if it is none that can stay next to the pool."""
     if op_name(call) != "nn.pad" or graph.users(call) > 1 or graph.is_output(call):
         return None
-    elsewhere = any(
-        int(width) != 0
-        for axis, widths in enumerate(call.attrs.pad_width)
-        for width in widths
-        if axis not in window_axes
-    )
-    if elsewhere:
+    rank = len(call.attrs.pad_width)
+    others = [axis for axis in range(rank) if axis not in window_axes]
+    if any(any(widths) for widths in _read_explicit_widths(call, others)):
         return None
     if str(call.attrs.pad_mode) != "constant":
         return Padding(call, fills=True)
-    value, dtype = read_constant(call.args[1]), read_dtype(call)
-    if value is None or not dtype.startswith(("float", "int", "uint")):
+    number = _read_pad_value(call.args[1], read_dtype(call))
+    if number is None:
         return None
-    number = np.asarray(value).astype(dtype)
-    if number <= lowest_value(dtype):
+    if number <= lowest_value(read_dtype(call)):
         return Padding(call, fills=False)
-    return Padding(call, True, float(number)) if np.isfinite(number) else None
+    return Padding(call, True, number.item()) if np.isfinite(number) else None
+
+
+def _read_pad_value(expr: relay.Expr, dtype: str) -> np.generic | None:
+    """The number that ``nn.pad`` writes into a tensor of a dtype, None if it is not known."""
+    value = read_constant(expr)
+    if value is None or value.size != 1 or not dtype.startswith(("float", "int", "uint")):
+        return None
+    number = value.item()
+    if is_integer(dtype) and not _is_within(number, dtype_range(dtype)):
+        return None  # what TVM's cast gives is undefined
+    with np.errstate(over="ignore"):
+        return np.asarray(value).astype(dtype).reshape(())[()]
+
+
+def _is_within(number: float, limits: tuple[int, int]) -> bool:
+    return limits[0] <= number <= limits[1]
 
 
 def lowest_constant(dtype: str) -> relay.Expr:
@@ -262,40 +334,46 @@ def lowest_constant(dtype: str) -> relay.Expr:
     return relay.const(value, str(own)).astype(dtype)  # bfloat16: numpy has none
 
 
-def _read_window(pool, pad, layout, axes, window_axes, shape) -> PoolWindow | Refusal:
-    subject = f"the window of {op_name(pool)}"
-    out_layout = str(getattr(pool.attrs, "out_layout", "") or layout)
-    if out_layout != layout or any(axis.upper() in _SPATIAL and axis.islower() for axis in axes):
-        return Refusal(
-            Reason.DYNAMIC_WINDOW,
-            subject,
-            f"over layout {layout} -> {out_layout}",
-            "over whole spatial axes in one layout",
-        )
-    output_shape = read_shape(pool.checked_type)
-    unpadded = tuple(shape[axis] for axis in window_axes)
-    padded = read_shape(pool.args[0].checked_type)  # other than `shape` if the padding is data
-    sizes = list(unpadded) if pad is not None else [padded[axis] for axis in window_axes]
-    unpadded = None if tuple(sizes) == unpadded else unpadded
-    outputs = [output_shape[axis] for axis in window_axes]
-    refusal = _refuse_dynamic(pool, sizes, outputs)
+def _read_window(pool, pad, axes, window_axes, shape) -> PoolWindow | Refusal:
+    """The window over what `pad` leaves of a tensor of `shape`, or over what the pool reads."""
+    refusal = _refuse_layout(pool, axes)
     if refusal:
         return refusal
+    given = read_shape((pool if pad is None else pad).args[0].checked_type)
+    sizes = [given[axis] for axis in window_axes]
+    typed = [read_shape(pool.checked_type)[axis] for axis in window_axes]
+    refusal = _refuse_dynamic(pool, sizes, typed) or _refuse_empty(pool, given)
+    if refusal:
+        return refusal
+    placed = tuple(_place_windows(pool, pad, window_axes, sizes, typed))
+    unpadded = tuple(shape[axis] for axis in window_axes)
+    has_others = unpadded != tuple(axis.size for axis in placed)
+    window = PoolWindow(placed, unpadded if has_others else None)
+    return _refuse_empty(pool, window.outputs, "the output") or window
+
+
+def _place_windows(pool, pad, window_axes, sizes, outputs):
+    """The windows along each axis; `outputs` count for an adaptive pool."""
     if not hasattr(pool.attrs, "pool_size"):
-        return PoolWindow(tuple(AdaptiveAxis(s, o) for s, o in zip(sizes, outputs)), unpadded)
-    rank = len(window_axes)
-    attrs = pool.attrs
-    explicit = [0 if pad is None else int(pad.attrs.pad_width[axis][0]) for axis in window_axes]
-    pads = [own + more for own, more in zip(_per_axis(attrs.padding, rank), explicit)]
-    fields = zip(
-        sizes,
-        outputs,
-        _per_axis(attrs.pool_size, rank),
-        _per_axis(attrs.strides, rank),
-        _per_axis(getattr(attrs, "dilation", [1]), rank),
-        pads,
+        return map(AdaptiveAxis, sizes, outputs)
+    rank, attrs = len(window_axes), pool.attrs
+    lengths = (_per_axis(v, rank) for v in (attrs.pool_size, attrs.strides, attrs.dilation))
+    own, explicit = _read_own_widths(pool, rank), _read_explicit_widths(pad, window_axes)
+    rounds_up = repeat(bool(attrs.ceil_mode))
+    return map(place_window, sizes, own, *lengths, rounds_up, explicit)
+
+
+def _refuse_layout(pool: relay.Call, axes: list[str]) -> Refusal | None:
+    layout = str(pool.attrs.layout)
+    out_layout = str(getattr(pool.attrs, "out_layout", "") or layout)
+    is_split = any(axis.upper() in _SPATIAL and axis.islower() for axis in axes)
+    return require(
+        out_layout == layout and not is_split,
+        Reason.DYNAMIC_WINDOW,
+        f"the window of {op_name(pool)}",
+        f"over layout {layout} -> {out_layout}",
+        "over whole spatial axes in one layout",
     )
-    return PoolWindow(tuple(WindowAxis(*values) for values in fields), unpadded)
 
 
 def _refuse_dynamic(pool: relay.Call, sizes, outputs=()) -> Refusal | None:
@@ -306,7 +384,15 @@ def _refuse_dynamic(pool: relay.Call, sizes, outputs=()) -> Refusal | None:
     return Refusal(Reason.DYNAMIC_WINDOW, subject, f"over {text}", "over static extents")
 
 
+def _refuse_empty(pool: relay.Call, shape, what: str = "the input") -> Refusal | None:
+    if all(extent is None or extent > 0 for extent in shape):
+        return None
+    text = " x ".join("?" if extent is None else str(max(extent, 0)) for extent in shape)
+    subject = f"{what} of {op_name(pool)}"
+    return Refusal(Reason.EMPTY_POOL, subject, f"empty ({text})", "of at least one value")
+
+
 def _per_axis(values, rank: int) -> list[int]:
-    """An attribute per spatial axis; of padding given as (before..., after...) the first half."""
+    """An attribute per spatial axis."""
     numbers = [int(value) for value in values] if hasattr(values, "__len__") else [int(values)]
     return numbers * rank if len(numbers) == 1 else numbers[:rank]

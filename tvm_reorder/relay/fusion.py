@@ -5,6 +5,8 @@ Identity
 
 Side conditions
     * One 2-D convolution, NCHW, one group, float32, and nobody else wants its value.
+    * The pool's padding and an explicit one are one padding of widths that are not negative; see
+      ``core/window.py``.
     * The target has a schedule for the operator: llvm on x86.
     * The weights are packed when the model is compiled (AlterOpLayout, opt_level 3), and neither
       auto_scheduler nor MetaSchedule schedules the kernels: they bring schedules of their own.
@@ -22,7 +24,14 @@ from tvm.relay.dataflow_pattern import DFPatternCallback, rewrite
 
 from ..core.measured import MEASURED_TARGET
 from ..core.refusal import Reason, Refusal, require
-from .facts import PoolFacts, read_dtype, read_fused_attributes, read_pool, read_shape
+from .facts import (
+    PoolFacts,
+    read_dtype,
+    read_fused_attributes,
+    read_joined_padding,
+    read_pool,
+    read_shape,
+)
 from .op.conv2d_max_pool2d import make_call
 from .patterns import make_max_pool_pattern
 from .rules.rule import mark_span
@@ -85,6 +94,9 @@ def find_obstacle(
         return _refuse("what the moved steps need of a window", _ENDS[ends], "its maximum alone")
     if facts.fills:
         return _refuse("the padding before the pool", "data to it", "with the lowest value")
+    if read_joined_padding(pool, facts) is None:
+        subject = "the padding of the pool, an explicit one included,"
+        return _refuse(subject, "a crop on some side", "of widths that are not negative")
     attrs = base.attrs
     layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout) or "NCHW")
     dtypes = {read_dtype(each) for each in (base, *base.args)}
@@ -115,7 +127,7 @@ def find_obstacle(
             None not in shapes, Reason.FUSION, "the convolution's shape", "dynamic", "static"
         )
         or require(
-            graph.users(base) == uses and not graph.is_output(base),
+            graph.is_private(base, uses),
             Reason.FUSION,
             "the convolution's value",
             "used elsewhere too",

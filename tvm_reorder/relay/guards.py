@@ -1,9 +1,44 @@
-"""What keeps TVM's later passes from folding moved constants into what stands behind the pool.
+"""What keeps TVM's later passes from seeing a moved step next to what stands behind the pool.
 
-`relay.build` runs FoldScaleAxis and SimplifyExpr on the module that it is given.  They do not see
-past a max pool; behind it they would fold a moved scale into the next convolution's weights, or two
-sums into one, which round otherwise.  ``annotation.stop_fusion`` costs no kernel and stops them.
-Inside a build the exchange comes after both, and needs none.
+The rewrites that come after the exchange, and why none of them changes a value
+
+===========================  ======================================================================
+FlattenAtrousConv            moves the dilation of a space_to_batch into a convolution: no step
+AlterOpLayout                layouts; a convolution's kernel depends on the convolution alone
+SimplifyExprPostAlterOp      x + 0, x * 1 and same casts are exact; two reshapes become one; of a
+                             clip, its casts and a *cast* behind them it drops what it deems
+                             useless, fractions and wrap-around included: **guarded**
+FastMath                     one operator at a time, the same wherever it stands
+FoldConstant                 computes what depends on nothing, with the same operators
+FuseOps, DefuseOps           which operators share a kernel: what that changes is refused, see
+                             ``core/contraction.py`` and `find_shared_scalar`
+SplitArgs, PlanDevices,      no arithmetic
+LabelOps, ManifestAlloc, …
+tir.Simplify                 cancels float differences: refused, see ``core/contraction.py``; of
+                             min, max and select it merges what is exact; integers as if they never
+                             overflowed: neither the steps nor what follows them may
+tir.LowerIntrin, LLVM        fused multiply-adds: refused, see ``core/contraction.py``; what LLVM
+                             folds besides is exact without fast-math flags
+===========================  ======================================================================
+
+Outside a build (`reorder`, the pass in a Sequential) the whole prefix is still to come
+
+===========================  ======================================================================
+SimplifyInference            batch norm becomes a product and a sum, which the next ones see
+EliminateCommonSubexpr,      the same values, computed once, or in one larger convolution
+CombineParallel…
+FoldScaleAxis                a *product* into the weights of what follows: **guarded**
+SimplifyExpr                 two *products* or two *sums* into one, a sum and a product into a
+                             product and a sum, n / *sqrt*(x) into n * rsqrt(x), and as above of
+                             *cast* and *clip*: **guarded**
+CanonicalizeCast,            a cast for each user; a bias becomes a sum
+CanonicalizeOps
+===========================  ======================================================================
+
+The guard
+    ``copy``: no rewrite knows it, it is elementwise, so that FuseOps takes it into the kernel, and
+    its schedule inlines it: it costs nothing.  Where each operator is a kernel of its own it would
+    be one; there ``annotation.stop_fusion`` stands, which FuseOps drops.
 """
 
 from __future__ import annotations
@@ -13,20 +48,44 @@ from collections.abc import Sequence
 from tvm import relay
 
 from ..core.contraction import ADDITIONS
+from .patterns import FENCE
 from .sites import FunctionGraph, op_name
 from .steps import Step
 
-_SCALES = frozenset(["multiply", "divide"])
+_NARROWING = frozenset(["cast", "clip"])  # SimplifyExprPostAlterOp drops casts behind these
+_SCALES = frozenset(["multiply", "divide"])  # FoldScaleAxis finds them behind other steps too
+_GUARDS = frozenset(["copy", FENCE])
+_MERGED = ADDITIONS.union(_NARROWING, ["sqrt"])  # SimplifyExpr merges them with what follows
 
 
-def needs_guard(graph: FunctionGraph, pool: relay.Call, steps: Sequence[Step]) -> bool:
-    """True if moved steps, from the pool upwards, could be folded into what uses the pool."""
-    if graph.users(pool) == int(graph.is_output(pool)):
-        return False  # it is the result
+def needs_guard(
+    graph: FunctionGraph, pool: relay.Call, steps: Sequence[Step], in_build: bool
+) -> bool:
+    """True if moved steps, from the pool upwards, could be merged with what uses the pool.
+
+    Parameters
+    ----------
+    graph : FunctionGraph
+        The function.
+    pool : relay.Call
+        The pool.
+    steps : sequence of Step
+        The steps that move past it.
+    in_build : bool
+        True at the pass's place in `relay.build`, behind FoldScaleAxis and SimplifyExpr.
+    """
+    last = op_name(steps[0].root)
+    if in_build:
+        return last in _NARROWING and any(op_name(user) == "cast" for user in graph.calls_on(pool))
+    further = sum(other.args[0].same_as(pool) for other in graph.max_pools)
+    if graph.users(pool) == further + graph.is_output(pool):
+        return False  # it is the result, or max pools alone read it
     operators = {op_name(call) for step in steps for call in step.region}
-    return not operators.isdisjoint(_SCALES) or op_name(steps[0].root) in ADDITIONS
+    return last in _MERGED or not operators.isdisjoint(_SCALES)
 
 
-def guard(value: relay.Expr) -> relay.Expr:
-    """The value, which no pass folds anything into."""
-    return relay.annotation.stop_fusion(value)
+def guard(value: relay.Expr, apart: bool) -> relay.Expr:
+    """The value, which no pass merges with anything; `apart` if kernels are of one operator."""
+    if op_name(value) in _GUARDS:
+        return value
+    return relay.annotation.stop_fusion(value) if apart else relay.copy(value)

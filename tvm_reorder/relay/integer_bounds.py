@@ -8,6 +8,10 @@ Why it matters
     To TVM and LLVM integer overflow is undefined, and what stands in one kernel with an operator
     that may overflow is simplified as if it never did.  What is read from memory, another kernel's
     result or an input, is whatever its dtype holds.
+
+Behind the pool
+    What follows it in its kernel is in one with the moved steps now: behind a relu that moved, a
+    clip at 0 of a product that wraps is dropped.  Integers of fewer than 32 bits do wrap.
 """
 
 from __future__ import annotations
@@ -20,13 +24,20 @@ import numpy as np
 from tvm import relay
 from tvm.ir import Op
 
-from ..core.intervals import dtype_range, is_integer
+from ..core.enclosure import is_integer
+from ..core.intervals import dtype_range
 from .facts import read_constant, read_dtype, read_shape
-from .patterns import PRODUCERS
+from .patterns import MAX_POOLS, MAX_REDUCTION, PRODUCERS
 from .reductions import read_reduced_axes
+from .sites import FunctionGraph, op_name
 
 Bound = tuple[int, int]
+_POOLS = (*MAX_POOLS, MAX_REDUCTION)
 _COMPUTES_IN_PLACE = (0, 1, 2)  # TOpPattern: elementwise, broadcast, injective
+_OVERFLOWING = frozenset(
+    ["add", "subtract", "multiply", "nn.bias_add", "negative", "abs", "power", "left_shift", "sum"]
+)
+_UNDEFINED_BEYOND = ("int32", "int64", "uint32", "uint64")
 _MOST = 256  # operators looked at; a deeper expression is no quantised convolution's
 
 
@@ -46,11 +57,36 @@ def read_integer_bound(value: relay.Expr) -> Bound | None:
     return _Reader().read(value)
 
 
+def find_overflow_behind(graph: FunctionGraph, pool: relay.Call, bound: Bound) -> str | None:
+    """The operator behind a pool, in its kernel, that may overflow; None if there is none.
+
+    Parameters
+    ----------
+    graph : FunctionGraph
+        The function.
+    pool : relay.Call
+        The pool, of integers.
+    bound : pair of int
+        Interval of its values.
+    """
+    reader, waiting = _Reader({pool: bound}), [pool]
+    while waiting:
+        for call in graph.calls_on(waiting.pop()):
+            name, dtype = op_name(call), read_dtype(call) or ""
+            if name not in _OVERFLOWING and name not in _DERIVED or not is_integer(dtype):
+                continue
+            may_wrap = name in _OVERFLOWING and dtype in _UNDEFINED_BEYOND
+            if may_wrap and reader.read(call) is None:
+                return name
+            waiting.append(call)
+    return None
+
+
 class _Reader:
     """Bounds of expressions, each computed once."""
 
-    def __init__(self):
-        self._known: dict[relay.Expr, Bound | None] = {}
+    def __init__(self, known: dict[relay.Expr, Bound | None] | None = None):
+        self._known = known or {}
         self._seen = 0
 
     def read(self, value: relay.Expr) -> Bound | None:
@@ -73,6 +109,9 @@ class _Reader:
             return everything
         if value.op.name in PRODUCERS:
             return _fit(self._bound_products(value), everything) or everything
+        if value.op.name in _POOLS:
+            bound = self.read(value.args[0])  # it comes from memory
+            return bound if bound and not _may_miss_data(value) else everything
         derive = _DERIVED.get(value.op.name)
         if derive is not None:
             operands = [self.read(a) for a in value.args if is_integer(read_dtype(a) or "")]
@@ -157,6 +196,19 @@ def _sum(call, data):
 def _average(call, data):
     """Of its sum, which has to fit too; what is padded with is 0."""
     return _times(data, [int(extent) for extent in call.attrs.pool_size])
+
+
+def _may_miss_data(pool: relay.Call) -> bool:
+    """True if a window may see nothing but padding, for which the pool gives the lowest value.
+
+    Not where windows without gaps begin before the data ends and end after it has begun.
+    """
+    attrs = pool.attrs
+    if not hasattr(attrs, "pool_size"):
+        return False  # global and adaptive ones, and ``max``
+    is_dense = all(int(step) == 1 for step in attrs.dilation) and not attrs.ceil_mode
+    widest = max(int(width) for width in attrs.padding)
+    return not is_dense or widest >= min(int(extent) for extent in attrs.pool_size)
 
 
 def _times(bound: Bound, extents: list[int | None]) -> Bound | None:

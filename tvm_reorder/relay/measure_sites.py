@@ -56,7 +56,7 @@ def measure_site(
     target : tvm.target.Target
         What to build for; it must run in this process.
     config : ReorderConfig
-        The licence counts; what to do and what producer is required do not.
+        The licence counts; what to do does not.
     rounds : int
         Figures for each way.
     advance : callable
@@ -86,10 +86,7 @@ def measure_site(
 
 def build_site(mod: tvm.IRModule, target: tvm.target.Target, config: ReorderConfig, action: Action):
     """The site built in one way; None if that way is not possible and another one was taken."""
-    # Whatever computed the data is cut off, so it cannot be asked for.
-    wanted = replace(
-        config, decision=str(action), any_producer=True, records=None, write=True, opt_level=1
-    )
+    wanted = replace(config, decision=str(action), records=None, write=True, opt_level=1)
     with enabled(wanted) as report, tvm.transform.PassContext(opt_level=_OPT_LEVEL):
         library = relay.build(mod, target)
     if report.errors:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from tvm import relay
+from tvm.ir import Span
+from tvm.relay.op import OpPattern
 
-from ..core.intervals import is_integer
-from ..core.monotone import Direction, MonotoneMap, collapse
+from ..core.enclosure import FLOATS, cast, is_integer
+from ..core.monotone import Direction, MonotoneMap
 from ..core.refusal import Reason, Refusal, non_finite, unknown_sign, varies
 from .activations import ACTIVATIONS
 from .facts import PoolFacts, read_constant, read_dtype
-from .operands import finite_or, spread
-from .quantised import describe_fixed_point_multiply, truncate
+from .operands import explain_unknown, finite_or, place, unknown_above
+from .prelu import build_prelu, make_leaky
+from .quantised import describe_fixed_point_multiply
 from .scene import Reading, Scene
 from .sites import op_name
 from .two_arguments import TWO_ARGUMENTS, read_two_arguments, shift
@@ -36,7 +40,9 @@ def read_operator(call: relay.Call, scene: Scene) -> Reading | Refusal:
         The map, or why the operator is not one along the window.
     """
     reading = _read_by_table(call, scene)
-    if isinstance(reading, Refusal) or op_name(call) in _COMMUTE_WITH_ROUNDING:
+    if isinstance(reading, Refusal):
+        return explain_unknown(reading, call, scene)
+    if op_name(call) in _COMMUTE_WITH_ROUNDING:
         return reading
     if "bfloat16" in (read_dtype(call), read_dtype(call.args[reading.data])):
         # TVM computes bfloat16 kernels in float32 and rounds where they end (BF16ComputeLegalize),
@@ -54,9 +60,15 @@ def _read_by_table(call: relay.Call, scene: Scene) -> Reading | Refusal:
         return _PARAMETERISED[name](call, scene)
     if name in TWO_ARGUMENTS:
         return read_two_arguments(call, scene)
-    return Refusal(
-        Reason.UNKNOWN_OPERATOR, f"{name} on the way to the pool", "unknown", "a known activation"
-    )
+    lift = "register_activation makes one known" if _can_be_registered(call) else ""
+    subject = f"{name} on the way to the pool"
+    return Refusal(Reason.UNKNOWN_OPERATOR, subject, "unknown", "a known activation", lift)
+
+
+def _can_be_registered(call: relay.Call) -> bool:
+    """True for an elementwise operator of one argument that keeps its dtype."""
+    is_function = len(call.args) == 1 and read_dtype(call) == read_dtype(call.args[0])
+    return is_function and call.op.get_attr("TOpPattern") == OpPattern.ELEMWISE
 
 
 def _read_clip(call, scene):
@@ -69,43 +81,28 @@ def _read_clip(call, scene):
 
 
 def _read_leaky_relu(call, scene):
-    alpha = float(call.attrs.alpha)
-    return Reading(make_leaky("nn.leaky_relu", np.asarray(alpha), scene.pool))
+    alpha, dtype = float(call.attrs.alpha), read_dtype(call)
+    kind = object if is_integer(dtype) else "float64" if dtype == "bfloat16" else dtype
+    slope = int(alpha) if kind is object else alpha  # TVM casts it to the dtype
+    return Reading(make_leaky("nn.leaky_relu", np.asarray(slope, kind), scene.pool))
 
 
 def _read_prelu(call, scene):
-    axis = int(call.attrs.axis)
-    if axis in scene.pool.window_axes:
-        return varies(f"the slope of {op_name(call)}")
-    values = read_constant(call.args[1])
+    pool, subject = scene.pool, "the slope of nn.prelu"
+    values, axis = read_constant(call.args[1]), int(call.attrs.axis) % len(pool.shape)
     if values is None:
-        return unknown_sign("the slope of nn.prelu")
-    if not np.isfinite(values.astype(np.float64)).all():
-        return non_finite("the slope of nn.prelu")
-    shape = [1] * len(scene.pool.shape)
-    shape[axis] = -1
-    return Reading(make_leaky("nn.prelu", values.reshape(shape), scene.pool))
+        return unknown_sign(subject)
+    slopes = finite_or(values, subject) or place(values, axis, pool)
+    if slopes is None or isinstance(slopes, Refusal):
+        return slopes or varies(subject)
+    build = partial(build_prelu, slopes=slopes, pool=pool, dtype=read_dtype(call))
+    stays = _keeps_its_axis(axis, pool)
+    return Reading(make_leaky("nn.prelu", slopes, pool), build=None if stays else build)
 
 
-def make_leaky(name: str, slopes: np.ndarray, pool: PoolFacts) -> MonotoneMap:
-    """x where x > 0, else slope * x: rising for a slope of 0 or more, else a valley."""
-    lowest = slopes.min(initial=np.inf)
-    directions = _RISING
-    if lowest < 0:
-        planes = spread(slopes, pool)
-        directions = (Direction.OTHER,) if planes is None else _valleys(planes)
-    return MonotoneMap(
-        name,
-        directions,
-        0,
-        lambda x: np.where(x > 0, x, (x * slopes.astype(x.dtype))),
-        Reason.NEGATIVE_SLOPE if lowest < 0 else None,
-        f"{lowest:g}" if lowest < 0 else "",
-    )
-
-
-def _valleys(slopes: np.ndarray) -> tuple[Direction, ...]:
-    return collapse(tuple(Direction.VALLEY if slope < 0 else Direction.RISING for slope in slopes))
+def _keeps_its_axis(axis: int, pool: PoolFacts) -> bool:
+    """True if an operand along this axis stands along the same one behind the pool."""
+    return pool.below is None and axis not in pool.window_axes
 
 
 def _read_cast(call, scene):
@@ -117,9 +114,9 @@ def _read_cast(call, scene):
             "unknown",
             "a cast between numbers",
         )
-    # For integers the interval check needs unbounded values; float casts are correctly rounded.
-    convert = truncate if is_integer(target) else _float_cast(target)
-    return Reading(MonotoneMap(f"cast to {target}", _RISING, 0, convert))
+    is_known = is_integer(target) or target in FLOATS
+    evaluate = (lambda x: cast(x, target)) if is_known else None
+    return Reading(MonotoneMap(f"cast to {target}", _RISING, 0, evaluate))
 
 
 def _read_fixed_point(call, scene):
@@ -127,24 +124,23 @@ def _read_fixed_point(call, scene):
     return described if isinstance(described, Refusal) else Reading(described)
 
 
-def _float_cast(target: str):
-    try:
-        dtype = np.dtype(target)
-    except TypeError:
-        return None
-    return lambda x: x.astype(dtype)
-
-
 def _read_bias_add(call, scene):
-    axis = int(call.attrs.axis) % len(scene.pool.shape)
-    if axis in scene.pool.window_axes:
-        return varies("the bias of nn.bias_add")
-    values = read_constant(call.args[1])
-    if values is not None:
-        shape = [1] * len(scene.pool.shape)
-        shape[axis] = -1
-        values = values.reshape(shape)
-    return finite_or(values, "the bias of nn.bias_add") or Reading(shift("nn.bias_add", values))
+    pool, subject = scene.pool, "the bias of nn.bias_add"
+    values, axis = read_constant(call.args[1]), int(call.attrs.axis) % len(pool.shape)
+    stays = _keeps_its_axis(axis, pool)
+    if values is None:
+        unknown = varies(subject) if pool.below is None else unknown_above(subject, pool)
+        return Reading(shift("nn.bias_add", None)) if stays else unknown
+    bias = finite_or(values, subject) or place(values, axis, pool)
+    if bias is None or isinstance(bias, Refusal):
+        return bias or varies(subject)
+    build = partial(_build_sum, bias=bias, dtype=read_dtype(call))
+    return Reading(shift("nn.bias_add", bias), build=None if stays else build)
+
+
+def _build_sum(data: relay.Expr, span: Span, bias: np.ndarray, dtype: str) -> relay.Call:
+    total = relay.add(data, relay.const(bias, dtype))
+    return relay.Call(total.op, total.args, total.attrs, [], span)
 
 
 _Reader = Callable[[relay.Call, Scene], "Reading | Refusal"]

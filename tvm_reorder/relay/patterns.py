@@ -19,7 +19,7 @@ MAX_POOLS = (
     "nn.adaptive_max_pool2d",
     "nn.adaptive_max_pool3d",
 )
-MAX_REDUCTION = "max"  # over the spatial axes it is a global max pool
+MAX_REDUCTION = "max"  # a pool with one window over the axes that it reduces
 AVERAGE_POOLS = (
     "nn.avg_pool1d",
     "nn.avg_pool2d",
@@ -29,6 +29,8 @@ AVERAGE_POOLS = (
     "nn.adaptive_avg_pool2d",
     "nn.adaptive_avg_pool3d",
 )
+
+FENCE = "annotation.stop_fusion"  # FuseOps ends a kernel there; no code comes of it
 
 # Sums of products with weights as their second argument.
 PRODUCERS = frozenset(

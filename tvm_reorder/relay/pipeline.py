@@ -24,7 +24,10 @@ How the instrument gets into every `PassContext`
     `enabled` block is open, ``PassContext.__enter__`` attaches the session's instrument.  Which
     session is a context variable, so threads do not see each other's.  AutoTVM and auto_scheduler
     extract tasks in a helper thread: while a block is open, these two modules' ``Thread`` carries
-    the caller's context variables along.  Both hooks are removed with the last block.
+    the caller's context variables along.  AutoTVM can be asked for the tasks of some operators;
+    who asks for those of convolutions means the fused ones too, so these join what is wanted.  (The
+    other two tuners take no such list, and nothing is fused for them.)  All hooks are removed with
+    the last block.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -40,6 +43,7 @@ from types import SimpleNamespace
 import tvm
 from tvm import autotvm, relay
 from tvm.auto_scheduler import relay_integration as auto_scheduler_extraction
+from tvm.autotvm.task import TaskExtractEnv
 from tvm.autotvm.task import relay_integration as autotvm_extraction
 from tvm.ir.instrument import PassInstrument
 from tvm.ir.transform import PassContext
@@ -49,6 +53,7 @@ from ..core.report import Report
 from ..core.selection import UnknownSite
 from .floor_division import mend_floor_division
 from .names import PoolName, name_pools
+from .op.conv2d_max_pool2d import NAME as FUSED
 from .passes import ReorderActivations
 
 logger = logging.getLogger("tvm_reorder")
@@ -74,16 +79,26 @@ class Session(PassInstrument):
         The options.
     report : Report
         Receives a run for each module that is compiled.
-    guards : bool
+    in_build, any_target : bool
         See `ReorderActivations`.
     """
 
-    def __init__(self, config: ReorderConfig, report: Report, guards: bool = False):
+    def __init__(
+        self,
+        config: ReorderConfig,
+        report: Report,
+        in_build: bool = True,
+        any_target: bool = False,
+    ):
         super().__init__()
         self.report = report
         self._thread = threading.local()
         self._reorder = ReorderActivations(
-            config, report, source_names=self._names, guards=guards
+            config,
+            report,
+            source_names=self._names,
+            in_build=in_build,
+            any_target=any_target,
         ).as_pass()
 
     def run_before_pass(self, mod, info):
@@ -112,7 +127,7 @@ class Session(PassInstrument):
             raise  # the user's mistake: nothing is built then
         except Exception as error:  # whatever is wrong here, the user's build must go on
             logger.warning("the module is compiled as it is: the pass failed", exc_info=True)
-            self.report.errors.append(error)
+            self.report.fail(error)
             return
         if not changed.same_as(mod):
             for variable, function in changed.functions.items():
@@ -147,8 +162,8 @@ class _LastPass(Session):
         What the pass made; None before it ran.
     """
 
-    def __init__(self, config: ReorderConfig, report: Report):
-        super().__init__(config, report, guards=True)  # a whole build follows
+    def __init__(self, config: ReorderConfig, report: Report, any_target: bool):
+        super().__init__(config, report, False, any_target)  # a whole build follows
         self.module: tvm.IRModule | None = None
         self._typed: frozenset = frozenset()
 
@@ -237,7 +252,8 @@ def reorder(
     config : ReorderConfig, optional
         The options; also as keyword arguments.
     target : str or tvm.target.Target, optional
-        What will be compiled for; the target in scope, else llvm.
+        What will be compiled for; the target in scope, else llvm for a processor that nobody has
+        named.
 
     Notes
     -----
@@ -258,7 +274,8 @@ def reorder(
         If an option has no meaning, or the module has no ``main``.
     """
     config = replace(config or ReorderConfig(), **options)
-    session = _LastPass(config, Report())
+    named = target or tvm.target.Target.current(allow_none=True)
+    session = _LastPass(config, Report(), any_target=named is None)
     mod = _copy_module(mod)
     current = PassContext.current()
     level = current.opt_level if _is_open(current) else _USUAL_LEVEL
@@ -267,7 +284,7 @@ def reorder(
         stack.enter_context(mend_floor_division())
         stack.callback(_session.reset, _session.set(session))
         stack.enter_context(_copy(current, opt_level=level, instruments=instruments))
-        _optimize(mod, target or tvm.target.Target.current(allow_none=True) or "llvm", params)
+        _optimize(mod, named or "llvm", params)
     # A context that disables both anchors lets the pass run nowhere.
     return session.module or mod, session.report
 
@@ -361,7 +378,20 @@ def _install() -> ExitStack:
     carrying = SimpleNamespace(Thread=_ThreadWithContext)
     _set(undo, autotvm_extraction, "threading", carrying)
     _set(undo, auto_scheduler_extraction, "threading", carrying)
+    reset = TaskExtractEnv.reset
+
+    def reset_and_add(env, wanted_relay_ops=None):
+        reset(env, _add_fused(wanted_relay_ops))
+
+    _set(undo, TaskExtractEnv, "reset", reset_and_add)
     return undo
+
+
+def _add_fused(wanted: Iterable[tvm.ir.Op] | None) -> Iterable[tvm.ir.Op] | None:
+    """The operators whose tasks are wanted, with the one that convolutions are fused into."""
+    if wanted is None or relay.op.get("nn.conv2d") not in wanted:
+        return wanted
+    return (*wanted, relay.op.get(FUSED))
 
 
 def _set(undo: ExitStack, owner, name: str, value) -> None:

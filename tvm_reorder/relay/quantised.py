@@ -23,10 +23,12 @@ import numpy as np
 from tvm import relay
 from tvm.ir import Span
 
+from ..core.enclosure import at_ends
 from ..core.measured import MEASURED_TARGET
 from ..core.monotone import Direction, MonotoneMap, directions_from_signs
 from ..core.refusal import Reason, Refusal, unknown_sign, varies
-from .facts import PoolFacts, read_constant, read_dtype, read_shape
+from .facts import PoolFacts, read_constant, read_dtype, read_filled
+from .operands import place, spread
 from .sites import op_name
 
 _RISING = (Direction.RISING,)
@@ -57,17 +59,11 @@ class SignedRounding:
     def describe(self, upper: np.ndarray, lower: np.ndarray) -> MonotoneMap:
         """The map, with addends that broadcast over the tensor."""
         falls = bool(np.any(upper < lower))
-        return MonotoneMap(
-            "rounding by sign",
-            (Direction.OTHER,) if falls else _RISING,
-            0,
-            lambda x: x + np.where(x >= 0, upper.astype(object), lower.astype(object)),
-        )
-
-
-def truncate(values: np.ndarray) -> np.ndarray:
-    """Numbers as Python integers, towards zero as a cast does; infinities stay."""
-    return np.frompyfunc(lambda v: int(v) if np.isfinite(float(v)) else v, 1, 1)(values)
+        if falls:
+            return MonotoneMap("rounding by sign", (Direction.OTHER,), 0)
+        above, below = upper.astype(object), lower.astype(object)
+        evaluate = at_ends(lambda x: x + np.where(x >= 0, above, below))
+        return MonotoneMap("rounding by sign", _RISING, 0, evaluate)
 
 
 def describe_left_shift(name, values, data, pool) -> MonotoneMap | Refusal:
@@ -116,14 +112,13 @@ def describe_fixed_point_multiply(
     lowest = multiplier.min()
     directions = _RISING
     if lowest < 0:
-        # Broadcast to one entry for each (batch, channel) pair.
-        spread = np.broadcast_to(multiplier, pool.plane_shape) if multiplier.size > 1 else lowest
-        directions = directions_from_signs(spread)
+        planes = lowest if multiplier.size == 1 else spread(multiplier, pool)
+        directions = (Direction.OTHER,) if planes is None else directions_from_signs(planes)
     return MonotoneMap(
         name,
         directions,
         0 if target == MEASURED_TARGET else None,
-        lambda x: compute(x, *operands),
+        at_ends(lambda x: compute(x, *operands)),
         Reason.NEGATIVE_SCALE if lowest < 0 else None,
         f"{lowest}" if lowest < 0 else "",
     )
@@ -145,15 +140,21 @@ def _read_numbers(call, pool: PoolFacts):
         if shifts:
             right = 1 - shift
         return (*(np.asarray(n, object) for n in (multiplier, left, right)), shifts)
-    axes = [int(axis) for axis in call.attrs.axes]
-    if len(axes) != 1 or axes[0] in pool.window_axes:
-        return varies("the multiplier of fixed_point_multiply_per_axis")
+    subject = "the multiplier of fixed_point_multiply_per_axis"
+    axes = [int(axis) % len(pool.shape) for axis in call.attrs.axes]
     values = [read_constant(argument) for argument in call.args[1:4]]
     if any(value is None for value in values):
-        return unknown_sign("the multiplier of fixed_point_multiply_per_axis")
-    shape = [1] * len(pool.shape)
-    shape[axes[0]] = -1
-    multiplier, left, right = (v.astype(object).reshape(shape) for v in values)
+        return unknown_sign(subject)
+    if pool.below is not None:
+        return Refusal(
+            Reason.UNKNOWN_OPERATOR,
+            f"fixed_point_multiply_per_axis above {op_name(pool.moves[-1])}",
+            "along an axis that is moved",
+            "along one of what the pool reads",
+        )
+    if len(axes) != 1 or axes[0] in pool.window_axes:
+        return varies(subject)
+    multiplier, left, right = (place(v.astype(object), axes[0], pool) for v in values)
     return multiplier, left if call.attrs.is_lshift_required else left * 0, right, False
 
 
@@ -188,18 +189,11 @@ def read_signed_rounding(root: relay.Call) -> SignedRounding | None:
     condition, *addends = choice.args
     if op_name(condition) != "greater_equal" or not condition.args[0].same_as(source):
         return None
-    zero, *values = (_read_filled(expr) for expr in (condition.args[1], *addends))
+    zero, *values = (read_filled(expr) for expr in (condition.args[1], *addends))
     if zero is None or np.any(zero) or any(value is None for value in values):
         return None
     helpers = [e for e in (condition.args[1], *addends) if isinstance(e, relay.Call)]
     return SignedRounding(source, (root, choice, condition, *helpers), *values)
-
-
-def _read_filled(expr: relay.Expr) -> np.ndarray | None:
-    """A constant, also one that TVM has not folded."""
-    if op_name(expr) == "zeros":
-        return np.zeros(read_shape(expr.checked_type), read_dtype(expr))
-    return read_constant(expr)
 
 
 def build_signed_rounding(data: relay.Expr, span: Span, constants) -> relay.Call:

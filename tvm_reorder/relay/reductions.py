@@ -1,25 +1,27 @@
-"""``max`` over the spatial axes: a global max pool by another name.
+"""``max`` over some axes: a pool whose only window takes them whole.
 
 Identity
-    max over all spatial axes of f(x) = f(max over them of x), for f non-decreasing.  Like the
-    pools, TVM's reduction starts from the lowest finite value of the dtype
+    max over the axes of f(x) = f(max over them of x), for f non-decreasing, axis by axis of what
+    is kept.  Like the pools, TVM's reduction starts from the lowest finite value of the dtype
     (``topi/reduction.h``, MaxOp), so a -inf turns into that.
 
 Side conditions
-    * The axes are all but the batch and the channels: (2, 3) or (1, 2) of four.  A maximum over
-      other axes, the channels too, is no pool.
-    * Constants of the moved steps broadcast over a tensor of the full rank, so the axes are kept
-      for them and taken away behind them.
+    * There is an axis to reduce, and none of the extents is 0 or, of those reduced, open.
+    * Constants of the moved steps do not vary along the reduced axes; along all others they may.
+    * They broadcast over a tensor of the full rank, so the axes are kept for them and taken away
+      behind them.  By a reshape: squeeze, too, would do, but its layout inference ends in a crash
+      of AlterOpLayout once blocked channels have been reduced to one.  A reshape can be told of
+      one open extent only.
 """
 
 from __future__ import annotations
 
 from tvm import relay
 from tvm.ir import Op
+from tvm.tir import IntImm
 
+from ..core.monotone import ANY_RANK
 from .patterns import MAX_REDUCTION
-
-_RANKS = range(3, 6)
 
 
 def is_reduction(call: relay.Expr) -> bool:
@@ -28,24 +30,25 @@ def is_reduction(call: relay.Expr) -> bool:
     return is_call and call.op.name == MAX_REDUCTION
 
 
-def is_spatial_max(call: relay.Call) -> bool:
-    """True for a ``max`` over exactly the spatial axes, and for one without a type."""
+def has_reduced_axes(call: relay.Call) -> bool:
+    """True for a ``max`` over at least one axis, and for one without a type."""
     if not is_reduction(call):
         return False
     if call.args[0]._checked_type_ is None:
         return True
-    rank, axes = _rank(call), read_reduced_axes(call)
-    return rank in _RANKS and axes in (tuple(range(2, rank)), tuple(range(1, rank - 1)))
+    return _rank(call) <= len(ANY_RANK) and bool(read_reduced_axes(call))
 
 
 def read_reduced_axes(call: relay.Call) -> tuple[int, ...]:
-    """The axes that a ``max`` reduces, in order and counted from the first."""
+    """The axes that a ``max`` or its like reduces, in order and counted from the first.
+
+    As ``GetReduceAxes`` in ``src/relay/op/tensor/reduce.cc``: no axis means all of them.
+    """
     rank, attrs = _rank(call), call.attrs
-    if attrs.axis is None:
-        return tuple(range(rank))
-    axes = attrs.axis if hasattr(attrs.axis, "__len__") else [attrs.axis]
-    named = {int(axis) % rank for axis in axes}
-    return tuple(axis for axis in range(rank) if (axis in named) != bool(attrs.exclude))
+    axes = [] if attrs.axis is None else attrs.axis
+    named = {int(axis) % rank for axis in (axes if hasattr(axes, "__len__") else [axes])}
+    is_excluded = bool(attrs.exclude) and bool(named)
+    return tuple(axis for axis in range(rank) if not named or (axis in named) != is_excluded)
 
 
 def rebuild_pool_call(pool: relay.Call, data: relay.Expr, axes: tuple[int, ...]) -> relay.Call:
@@ -55,12 +58,19 @@ def rebuild_pool_call(pool: relay.Call, data: relay.Expr, axes: tuple[int, ...])
     return relay.Call(pool.op, [data], pool.attrs)
 
 
-def restore_shape(value: relay.Expr, pool: relay.Call, axes: tuple[int, ...], span) -> relay.Expr:
-    """The value in the shape of the original pool's: without the axes that a ``max`` drops."""
-    if not is_reduction(pool) or pool.attrs.keepdims:
+def drops_axes(pool: relay.Call) -> bool:
+    """True for a ``max`` without the axes that it reduces."""
+    return is_reduction(pool) and not pool.attrs.keepdims
+
+
+def restore_shape(value: relay.Expr, pool: relay.Call, span) -> relay.Expr:
+    """The value in the shape of the typed pool's: without the axes that a ``max`` drops."""
+    if not drops_axes(pool):
         return value
-    squeezed = relay.squeeze(value, axis=list(axes))
-    return relay.Call(squeezed.op, squeezed.args, squeezed.attrs, [], span)
+    extents = pool.checked_type.shape
+    shape = [int(extent) if isinstance(extent, IntImm) else -1 for extent in extents]
+    restored = relay.reshape(value, shape)
+    return relay.Call(restored.op, restored.args, restored.attrs, [], span)
 
 
 def _rank(call: relay.Call) -> int:

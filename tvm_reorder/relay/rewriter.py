@@ -1,4 +1,4 @@
-"""Runs one rule over one function: read every pool, decide, rewrite in a single sweep.
+"""Runs one rule over one function: judge every pool, then rewrite in a single sweep.
 
 TVM's pattern rewriter calls back for every match, again in every sweep, and drops matches whose
 inner nodes are shared.  So nothing is decided or counted in the callback: the decisions are made
@@ -7,6 +7,7 @@ before, on the enumerated pools, and the callback only looks its pool up.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tvm import relay
@@ -20,13 +21,15 @@ from ..core.workload import SiteWorkload
 from .context import Surroundings
 from .facts import read_pool
 from .guards import guard, needs_guard
+from .kernels import Kernels
+from .pairs import PairReader, read_behind
 from .patterns import make_max_pool_pattern
-from .products import find_summands
 from .reductions import restore_shape
 from .rules import Match, Rule
 from .rules.rule import mark_span
 from .scene import Scene
 from .sites import FunctionGraph
+from .steps import Step
 from .zeros import find_sign_readers
 
 
@@ -60,28 +63,55 @@ class Verdict:
         is_kept = self.decision is not None and self.decision.action is Action.KEEP
         return isinstance(self.outcome, Plan) and not is_kept
 
+    @property
+    def moved(self) -> Sequence[Step]:
+        """The steps that the plan moves, from the pool upwards."""
+        return self.match.steps[: self.outcome.moved]
 
-def decide(
-    graph: FunctionGraph,
-    rule: Rule,
-    config: ReorderConfig,
-    around: Surroundings,
-) -> list[Verdict]:
-    """One verdict for each max pool, in order of execution."""
-    verdicts, summands = [], find_summands(graph)
-    readers = find_sign_readers(graph, around.others_divide)
-    for pool in graph.max_pools:
-        facts, reader = read_pool(pool, graph), readers.get(pool)
-        scene = Scene(facts, around.target, around.certified, pool in summands, reader)
-        verdict = _decide_pool(graph, rule, config, pool, scene)
-        if around.obstacle and isinstance(verdict.outcome, Plan):
-            verdict = replace(verdict, outcome=around.obstacle)
-        verdicts.append(verdict)
-    return verdicts
+
+class Judge:
+    """Reads and checks the pools of one function.
+
+    Parameters
+    ----------
+    graph : FunctionGraph
+        The typed function.
+    around : Surroundings
+        What the decisions depend on besides.
+    """
+
+    def __init__(self, graph: FunctionGraph, around: Surroundings):
+        self._graph = graph
+        self._around = around
+        self._pairs = PairReader(around.kernels, read_behind(graph, around.kernels))
+        self._readers = find_sign_readers(graph, around.others_divide)
+        self._parameters = frozenset(graph.function.params)
+
+    def judge(self, rule: Rule, pool: relay.Call, config: ReorderConfig) -> Verdict:
+        """What a rule makes of one pool."""
+        around, facts = self._around, read_pool(pool, self._graph)
+        scene = Scene(
+            facts,
+            around.target,
+            around.certified,
+            self._pairs,
+            self._readers.get(pool),
+            self._parameters,
+        )
+        match, window = rule.read(self._graph, pool, scene), str(facts.window)
+        if match is None:
+            return Verdict(None, None, window)
+        chain = replace(match.chain, obstacle=around.obstacle)
+        return Verdict(rule.check(chain, config), match, window)
 
 
 def apply(
-    graph: FunctionGraph, rule: Rule, verdicts: list[Verdict], guards: bool
+    graph: FunctionGraph,
+    rule: Rule,
+    numbers: Sequence[int | None],
+    written: Mapping[int, Verdict],
+    kernels: Kernels,
+    in_build: bool,
 ) -> tuple[relay.Function, list[int | None]]:
     """Make the planned exchanges.
 
@@ -91,34 +121,34 @@ def apply(
         The function.
     rule : Rule
         Whose plans they are.
-    verdicts : list of Verdict
-        One for each max pool.
-    guards : bool
-        True if passes that fold constants are still to come.
+    numbers : sequence of int or None
+        The site of each max pool, in order of execution.
+    written : mapping of int to Verdict
+        The plans to carry out, by site.
+    kernels : Kernels
+        What is known of the kernels.
+    in_build : bool
+        True at the pass's place in `relay.build`; see ``guards.py``.
 
     Returns
     -------
     function : relay.Function
-        The function, untyped where it is new; the same object if nothing was planned.
-    order : list of int or None
-        For each of its max pools, in order of execution, its number in `graph.max_pools`: a pool
-        that an activation stood above may come later or earlier now.  None for the second pool of
-        a site that needs both ends of its windows.
+        The function, untyped where it is new.
+    numbers : list of int or None
+        The site of each of its max pools, in order of execution: a pool that an activation stood
+        above may come later or earlier now.  None for the second pool of a site that needs both
+        ends of its windows.
     """
-    if not any(verdict.is_written for verdict in verdicts):
-        return graph.function, list(range(len(verdicts)))
-    exchange = _Exchange(
-        graph if guards else None, rule, dict(zip(graph.max_pools, enumerate(verdicts)))
-    )
+    sites = dict(zip(graph.max_pools, numbers))
+    guarded = {
+        pool
+        for pool, number in sites.items()
+        if number in written and needs_guard(graph, pool, written[number].moved, in_build)
+    }
+    exchange = _Exchange(rule, sites, written, guarded, kernels.apart)
     function = rewrite(exchange, graph.function)
     pools = FunctionGraph(function).max_pools  # untyped: a `max` over any axes is among them
     return function, [exchange.numbers[pool] for pool in pools if pool in exchange.numbers]
-
-
-def _decide_pool(graph, rule, config, pool, scene) -> Verdict:
-    match = rule.read(graph, pool, scene)
-    outcome = None if match is None else rule.check(match.chain, config)
-    return Verdict(outcome, match, str(scene.pool.window))
 
 
 class _Exchange(DFPatternCallback):
@@ -126,29 +156,31 @@ class _Exchange(DFPatternCallback):
 
     def __init__(
         self,
-        guarded: FunctionGraph | None,
         rule: Rule,
-        verdicts: dict[relay.Call, tuple[int, Verdict]],
+        sites: Mapping[relay.Call, int | None],
+        written: Mapping[int, Verdict],
+        guarded: set[relay.Call],
+        apart: bool,
     ):
         super().__init__(require_type=False, rewrite_once=True)
         self.pattern = make_max_pool_pattern()
         self.numbers: dict[relay.Call, int | None] = {}
-        self._guarded = guarded
         self._rule = rule
-        self._verdicts = verdicts
+        self._sites = sites
+        self._written = written
+        self._guarded = guarded
+        self._apart = apart
 
     def callback(self, pre, post, node_map):
-        if pre not in self._verdicts:
+        if pre not in self._sites:
             return post  # in a nested function that is not ours
-        number, verdict = self._verdicts[pre]
-        if not verdict.is_written:
+        number = self._sites[pre]
+        verdict = self._written.get(number)
+        if verdict is None:
             self.numbers[post] = number
             return post
         value, (own, *others) = self._rule.rewrite(verdict.outcome, verdict.match, post)
         self.numbers[own] = number
         self.numbers.update(dict.fromkeys(others))
-        axes = verdict.match.pool.window_axes
-        value = restore_shape(value, post, axes, mark_span(post.span, self._rule.name))
-        steps = verdict.match.steps[: verdict.outcome.moved]
-        is_guarded = self._guarded is not None and needs_guard(self._guarded, pre, steps)
-        return guard(value) if is_guarded else value
+        value = restore_shape(value, pre, mark_span(post.span, self._rule.name))
+        return guard(value, self._apart) if pre in self._guarded else value

@@ -15,7 +15,7 @@ import numpy as np
 from tvm import relay
 from tvm.ir import Span
 
-from ..core.intervals import is_integer
+from ..core.enclosure import is_integer
 from .facts import PoolFacts, read_constant, read_dtype
 from .sites import FunctionGraph, op_name
 

@@ -13,7 +13,7 @@ from tvm import relay
 from tvm.ir import Op
 
 from .patterns import AVERAGE_POOLS, MAX_POOLS
-from .reductions import is_spatial_max
+from .reductions import has_reduced_axes
 
 OUTPUT = "the function's output"
 
@@ -76,9 +76,18 @@ class FunctionGraph:
         """How often the expression's value is used; being the function's output counts."""
         return self._users.get(expr, 0)
 
+    def calls_on(self, expr: relay.Expr) -> list[relay.Call]:
+        """The calls that take the expression's value as an argument."""
+        calls = (call for call in self._index if isinstance(call, relay.Call))
+        return [call for call in calls if any(a.same_as(expr) for a in call.args)]
+
     def is_output(self, expr: relay.Expr) -> bool:
         """True if the value leaves the function, alone or in a tuple."""
         return expr in self._outputs
+
+    def is_private(self, expr: relay.Expr, uses: int) -> bool:
+        """True if nobody needs the value but for `uses` uses of it."""
+        return self.users(expr) == uses and not self.is_output(expr)
 
     def _visit(self, expr: relay.Expr) -> None:
         self._index[expr] = len(self._index)
@@ -98,7 +107,7 @@ class FunctionGraph:
             return
         name = call.op.name
         self.operators.add(name)
-        if name in MAX_POOLS or is_spatial_max(call):
+        if name in MAX_POOLS or has_reduced_axes(call):
             self.max_pools.append(call)
         elif name in AVERAGE_POOLS:
             self.average_pools.append(call)

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import NamedTuple
 
 from tvm import relay
-from tvm.ir import Span
 
 from ..core.chain import Link
+from ..core.monotone import MonotoneMap
 from ..core.refusal import Reason, Refusal
 from .facts import read_shape
-from .moves import read_moves
-from .products import adds, find_passed, is_added, is_product
-from .scene import Scene
+from .moves import Moves, undo_one_another
+from .patterns import FENCE
+from .scene import Build, Reading, Scene
 from .sites import FunctionGraph, op_name
 
 _DEPEND_ON_SCALARS = frozenset(["divide", "power"])
+
+
+class Rebuild(NamedTuple):
+    """How a call is made anew where its arguments would not do.
+
+    Parameters
+    ----------
+    path : tuple of int
+        Argument positions that lead from the call to its data.
+    build : callable
+        Makes it from the data and a span.
+    """
+
+    path: tuple[int, ...]
+    build: Build
 
 
 @dataclass(frozen=True)
@@ -36,12 +52,12 @@ class Step:
         The calls the step is made of.
     replace : dict
         Operands to be exchanged for smaller ones behind the pool.
-    rebuilt_as : relay.Call or None
-        A call to use instead of the region, its first argument being the data.
+    rebuilds : dict
+        Calls to be made anew behind the pool, and how.
     moves : tuple of relay.Call
         Operators from `root` upwards that only move values; the step itself stands above them.
-    build : callable or None
-        Makes the step anew from the data and a span, where neither of these can.
+    maps : dict
+        Of a step of several calls: each value inside it as a map of the step's source.
     """
 
     link: Link
@@ -50,25 +66,33 @@ class Step:
     path: tuple[int, ...]
     region: frozenset[relay.Expr]
     replace: dict[relay.Expr, relay.Expr] = field(default_factory=dict)
-    rebuilt_as: relay.Call | None = None
-    moves: tuple[relay.Call, ...] = ()
-    build: Callable[[relay.Expr, Span], relay.Expr] | None = None
+    rebuilds: dict[relay.Expr, Rebuild] = field(default_factory=dict)
+    moves: Moves = ()
+    maps: dict[relay.Expr, MonotoneMap] = field(default_factory=dict)
 
 
-def is_uniform(step: Step, rank: int = 0) -> bool:
-    """True if the step treats all values alike: each of its operands is a single number.
+def read_rebuilding(call: relay.Call, reading: Reading) -> tuple[dict, dict]:
+    """A reading's part of ``Step.replace`` and of ``Step.rebuilds``."""
+    replaced = {call.args[position]: new for position, new in reading.replace.items()}
+    rebuilt = {} if reading.build is None else {call: Rebuild((reading.data,), reading.build)}
+    return replaced, rebuilt
 
-    With a `rank` an operand must not have more axes than that, or it would add them.
-    """
+
+def find_moves(steps: Sequence[Step]) -> Moves:
+    """What has to stand between the value above these steps and the pool, from the pool upwards."""
+    moves = tuple(move for step in steps for move in step.moves)
+    return () if undo_one_another(moves) else moves
+
+
+def is_uniform(step: Step) -> bool:
+    """True if the step treats all values alike: each of its operands is a single number."""
     operands = (
         step.replace.get(argument, argument)
         for call in step.region.difference(step.moves)
         for argument in call.args
         if argument not in step.region and not argument.same_as(step.source)
     )
-    shapes = [_shape_of(operand) for operand in operands]
-    is_plain = step.rebuilt_as is None and step.build is None
-    return is_plain and all(prod(s) == 1 and len(s) <= (rank or len(s)) for s in shapes)
+    return not step.rebuilds and all(prod(_shape_of(operand)) == 1 for operand in operands)
 
 
 def _shape_of(operand: relay.Expr) -> tuple[int | None, ...]:
@@ -85,25 +109,15 @@ def has_windows_of(source: relay.Expr, scene: Scene) -> bool:
     return same_rank and all(shape[axis] == pooled[axis] for axis in scene.pool.window_axes)
 
 
-def is_split_addition(call: relay.Call, source: relay.Expr) -> bool:
-    """True if the call adds to a product that would stay behind."""
-    return adds(call, source) and is_product(source)
-
-
-def mark_splits(steps: list[Step]) -> list[Step]:
-    """Steps that stand between a product and a sum split the two as the sum itself does."""
-    values, marked = [read_moves(step.root)[1] for step in steps], []
-    for k, step in enumerate(steps):
-        passes = find_passed(values[k]) is not None
-        if passes and is_added(values[k::-1]) and is_product(step.source):
-            step = replace(step, link=replace(step.link, is_split_addition=True))
-        marked.append(step)
-    return marked
+def count_steps(region: Iterable[relay.Expr]) -> int:
+    """How many of a step's calls compute something."""
+    return sum(op_name(call) != FENCE for call in region)
 
 
 def find_sharing(graph: FunctionGraph, value: relay.Expr, wanted: int) -> Refusal | None:
     """Set if the value is used more often than the `wanted` uses that go past the pool."""
-    name, users = op_name(value), graph.users(value)
+    users = graph.users(value)
+    name = op_name(value.args[0] if op_name(value) == FENCE else value)
     if graph.is_output(value):
         return Refusal(
             Reason.FUNCTION_OUTPUT,

@@ -14,8 +14,10 @@ from collections.abc import Callable
 import numpy as np
 from tvm import relay
 
+from ..core.library import power
 from ..core.monotone import Direction, MonotoneMap, directions_from_signs, guess_direction
 from ..core.refusal import Reason, Refusal, unknown_sign, varies
+from .facts import is_constant
 from .operands import read_operand, spread
 from .quantised import describe_left_shift, describe_right_shift
 from .scene import Reading, Scene, is_full_size
@@ -33,13 +35,13 @@ def read_two_arguments(call: relay.Call, scene: Scene) -> Reading | Refusal:
     """Read a call of one of `TWO_ARGUMENTS` as a map of the argument that varies."""
     name = op_name(call)
     full = [position for position in (0, 1) if is_full_size(call.args[position], scene.pool)]
-    constants = [p for p in full if isinstance(call.args[p], relay.Constant)]
+    constants = [p for p in full if is_constant(call.args[p])]
     if len(full) == 2 and len(constants) == 1:
         full.remove(constants[0])
     if not full:  # nothing varies along the window; the constant is the operand then
-        full = [1 if isinstance(call.args[0], relay.Constant) else 0]
+        full = [1 if is_constant(call.args[0]) else 0]
     if len(full) != 1:
-        return varies(f"the other operand of {name}")
+        return varies(f"the other operand of {name} ({op_name(call.args[1])})")
     data = full[0]
     operand = read_operand(call.args[1 - data], scene, name)
     if isinstance(operand, Refusal):
@@ -105,7 +107,7 @@ def _describe_power(name, values, data, pool):
     detail = "a power whose direction depends on its operands"
     if data == 1 or values is None:
         return MonotoneMap(name, (Direction.OTHER,), None, None, Reason.NOT_MONOTONE, detail)
-    evaluate = lambda x: np.power(x, values)  # noqa: E731
+    evaluate = lambda x: power(x, values)  # noqa: E731
     return MonotoneMap(
         name, (guess_direction(evaluate),), None, evaluate, Reason.NOT_MONOTONE, detail
     )

@@ -1,11 +1,12 @@
-"""Activations under a channel concatenation go past the max pool above it.
+"""Activations under a concatenation go past the max pool above it.
 
 Identity
-    maxpool(concat(f(a), f(b), ...)) = f(maxpool(concat(a, b, ...))), because a window never
-    crosses channels; f non-decreasing and the same on every branch.
+    concat(f(a), f(b), ...) = f(concat(a, b, ...)) along any axis, for f the same on every element
+    of every branch; so maxpool(concat(f(a), f(b), ...)) = f(maxpool(concat(a, b, ...))) for f
+    non-decreasing, whether a window sees one branch or several.
 
 Side conditions
-    * The concatenation joins channels and has the pool as its only user.
+    * The concatenation has the pool as its only user.
     * Every branch ends in the same steps: equal operators, attributes and scalar constants.
     * On each branch those of ``core/checks.py``.
 
@@ -39,11 +40,9 @@ class ExchangeConcatenate:
     needs = frozenset(["concatenate"])
 
     def read(self, graph, pool, scene):
-        """The steps all branches share, as one chain; None without a channel concatenation."""
+        """The steps all branches share, as one chain; None without a concatenation."""
         joined = scene.pool.data_of(pool)
         if op_name(joined) != "concatenate" or not isinstance(joined.args[0], relay.Tuple):
-            return None
-        if int(joined.attrs.axis) % len(scene.pool.shape) != scene.pool.channel_axis:
             return None
         branches = [
             read_chain(graph, pool, field, scene.over(field)) for field in joined.args[0].fields
@@ -55,23 +54,23 @@ class ExchangeConcatenate:
         for k, link in enumerate(links):
             same = [chain.links[k] for chain, _ in branches]
             shared = next((other.shared for other in same if other.shared), None)
-            is_split = any(other.is_split_addition for other in same)
             together = next((other.inseparable for other in same if other.inseparable), None)
-            links[k] = replace(
-                link, shared=shared, is_split_addition=is_split, inseparable=together
-            )
+            links[k] = replace(link, shared=shared, inseparable=together)
         outer = _shared_outside(graph, joined)
         if links and outer:
             links[0] = replace(links[0], shared=outer)
+        chains = [chain for chain, _ in branches]
         chain = replace(
             first,
+            pairs=tuple(pair.with_links(common) for each in chains for pair in each.pairs),
+            producer_kernel=next(filter(None, (each.producer_kernel for each in chains)), None),
             planes=scene.pool.planes,
+            plane_shape=scene.pool.plane_shape,
             links=tuple(links),
             base_dtypes=first.base_dtypes[: common + 1],
             input_range=_join([intervals[common] for intervals, _ in followed]),
             undefined=next((undefined for _, undefined in followed if undefined), None),
-            stop=differing,
-            producer=next((chain.producer for chain, _ in branches if chain.producer), None),
+            stop=differing or _find_stop(branches),
             filters=0,
         )
         return Match(chain, steps[:common], scene.pool)
@@ -91,6 +90,14 @@ class ExchangeConcatenate:
         return exchange_at_ends(plan, match, pool, roots[0], data, self.name)
 
 
+def _find_stop(branches) -> Refusal | None:
+    """Why no branch goes on, where all have the same steps."""
+    chain, steps = branches[0]
+    if steps or chain.stop.reason is not Reason.NO_ACTIVATION:
+        return chain.stop
+    return replace(chain.stop, subject="what the concatenation joins")
+
+
 def _join(intervals):
     return min(low for low, _ in intervals), max(high for _, high in intervals)
 
@@ -101,7 +108,8 @@ def _common_steps(branches) -> tuple[int, Refusal | None]:
     for k in range(shortest):
         if not all(_is_same(branches[0][k], steps[k]) for steps in branches[1:]):
             return k, _differ(branches, k)
-    return shortest, None if shortest else _differ(branches, 0)
+    has_more = any(len(steps) > shortest for steps in branches)
+    return shortest, _differ(branches, shortest) if has_more else None
 
 
 def _is_same(left, right) -> bool:

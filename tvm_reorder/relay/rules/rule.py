@@ -14,10 +14,11 @@ from ...core.checks import Plan
 from ...core.config import ReorderConfig
 from ...core.refusal import Refusal
 from ..facts import PoolFacts, lowest_constant, read_dtype
+from ..moves import needs_gap
 from ..reductions import rebuild_pool_call
 from ..scene import Scene
 from ..sites import FunctionGraph
-from ..steps import Step
+from ..steps import Step, find_moves
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,10 @@ def rebuild_pool(
     What only moved values between these steps stands between that value and the pool; `turn` is
     what is done to it then.
     """
-    for step in reversed(match.steps[:moved]):
-        for move in reversed(step.moves):
-            data = mark_call(relay.Call(move.op, [data], move.attrs), move.span, rule)
+    for move in reversed(find_moves(match.steps[:moved])):
+        data = relay.annotation.stop_fusion(data) if needs_gap(move, data) else data
+        again = relay.Call(move.op, [data, *move.args[1:]], move.attrs)
+        data = mark_call(again, move.span, rule)
     data = turn(data)
     if match.pool.pad is not None:
         pad = pool.args[0]
@@ -117,11 +119,15 @@ def find_roots(steps: Sequence[Step], top: relay.Expr) -> list[relay.Expr]:
     """Counterparts of each step's root, and of the last step's source, below a rewritten `top`."""
     roots = [top]
     for step in steps:
-        value = roots[-1]
-        for position in step.path:
-            value = value.args[position]
-        roots.append(value)
+        roots.append(follow(roots[-1], step.path))
     return roots
+
+
+def follow(value: relay.Expr, path: Sequence[int]) -> relay.Expr:
+    """What some argument positions lead to."""
+    for position in path:
+        value = value.args[position]
+    return value
 
 
 def rebuild_steps(
@@ -150,12 +156,6 @@ def clamp(value: relay.Expr, dtype: str, pool: relay.Call, rule: str) -> relay.C
 def _rebuild_step(
     step: Step, root: relay.Expr, data: relay.Expr, rule: str, copies_scalars: bool
 ) -> relay.Expr:
-    if step.build is not None:
-        return step.build(data, mark_span(root.span, rule))
-    if step.rebuilt_as is not None:
-        call = step.rebuilt_as
-        arguments = [data, *list(call.args)[1:]]
-        return relay.Call(call.op, arguments, call.attrs, [], mark_span(call.span, rule))
     before, now = step.root, root
     for _ in step.moves:
         before, now = before.args[0], now.args[0]
@@ -168,6 +168,11 @@ def _rebuild_step(
             return step.replace[before]
         if copies_scalars and isinstance(before, relay.Constant):
             rebuilt[before] = relay.const(before.data, read_dtype(before))
+            return rebuilt[before]
+        if before in step.rebuilds:
+            path, build = step.rebuilds[before]
+            pair = follow(before, path), follow(now, path)
+            rebuilt[before] = build(clone(*pair), mark_span(now.span, rule))
             return rebuilt[before]
         if before not in step.region:
             return now

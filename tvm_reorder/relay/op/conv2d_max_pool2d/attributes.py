@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import tvm
 
 from ....core.tiles import FusedGeometry
-from ....core.window import PoolWindow, WindowAxis
+from ....core.window import PoolWindow, WindowAxis, place_window
 from ....core.workload import Convolution
 
 NAME = "contrib.conv2d_max_pool2d"
@@ -138,13 +138,10 @@ def make_geometry(
 
 
 def _pool_axis(attributes: FusedAttributes, axis: int, size: int) -> WindowAxis:
-    """As ``Pool2DRel`` in ``src/relay/op/nn/pooling.cc`` computes it."""
+    own = attributes.pool_padding[axis], attributes.pool_padding[axis + 2]
     kernel, stride = attributes.pool_size[axis], attributes.pool_strides[axis]
     dilation = attributes.pool_dilation[axis]
-    before, after = attributes.pool_padding[axis], attributes.pool_padding[axis + 2]
-    room = size + before + after - (kernel - 1) * dilation - 1
-    steps = -(-room // stride) if attributes.ceil_mode else room // stride
-    return WindowAxis(size, steps + 1, kernel, stride, dilation, before)
+    return place_window(size, own, kernel, stride, dilation, attributes.ceil_mode)
 
 
 def _plain(value):

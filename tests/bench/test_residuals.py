@@ -1,0 +1,57 @@
+"""The model's residuals and the gain demanded for them, on made-up rows; nothing is timed."""
+
+import pytest
+
+from bench.residuals import Residual, find_errors, find_residuals, tabulate
+
+
+def row(site, promised, measured, steps=0.0, **fields):
+    """A site that takes 10 ms as it is, `steps` of them in expensive steps, and is then fused."""
+    return {
+        "site": site,
+        "threads": 2,
+        "schedules": "default",
+        "expected_ms": {"keep": 10.0, "fuse": 10.0 - promised},
+        "expected_steps_ms": {"keep": steps, "fuse": steps / 4},
+        "time_ms": {"stock": [10.0, 11.0, 12.0], "fuse": [t - measured for t in (10, 11, 12)]},
+        **fields,
+    }
+
+
+def test_a_residual_is_what_was_promised_and_not_saved():
+    (found,) = find_residuals([row("a", promised=2.0, measured=0.5, steps=4.0)])
+    assert found == Residual("a", "fuse", 2, 2.0, 0.5, kernels=6.0, steps=3.0)
+    assert found.shortfall == 1.5
+
+
+@pytest.mark.parametrize("fields", [{"schedules": "tuned"}, {"expected_ms": {}}])
+def test_rows_that_say_nothing_of_the_model(fields):
+    assert not list(find_residuals([row("a", 1.0, 1.0, **fields)]))
+
+
+def test_ways_that_are_not_possible_have_none():
+    both = row("a", 1.0, 1.0)
+    both["expected_ms"]["exchange"] = 9.5
+    assert [r.way for r in find_residuals([both])] == ["fuse"]
+
+
+def test_errors_cover_nine_promises_of_ten():
+    cheap = [row(f"c{k}", promised=1.0, measured=1.0 - k / 10) for k in range(11)]
+    found = list(find_residuals(cheap + [row("s", 3.0, 1.0, steps=4.0)] * 2))
+    errors = find_errors(found)
+    assert errors["kernels"] == pytest.approx(0.09)
+    # 2 ms short, 0.09 * 6 ms of them the kernels', the rest of the 3 ms that steps should save
+    assert errors["steps"] == pytest.approx((2 - 0.54) / 3)
+    kept = sum(r.shortfall <= errors["kernels"] * r.kernels + 1e-9 for r in found if not r.steps)
+    assert kept == 10
+    assert tabulate(found, errors)[-1][-1] == "9.00% of the kernels, 49% of steps"
+
+
+def test_a_model_that_promises_too_little_has_no_error():
+    rows = [row(f"c{k}", 1.0, 2.0) for k in range(3)] + [row("s", 3.0, 4.0, steps=4.0)] * 2
+    assert find_errors(find_residuals(rows)) == {"kernels": 0.0, "steps": 0.0}
+
+
+def test_too_few_sites():
+    with pytest.raises(ValueError, match="0 sites with expensive steps were measured"):
+        find_errors(find_residuals([row("a", 1.0, 1.0)] * 2))

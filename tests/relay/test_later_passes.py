@@ -1,0 +1,162 @@
+"""What TVM's later passes, its simplifier and LLVM see of a moved step and what follows the pool.
+
+All pairs of a step that moves and an operator behind the pool, inside a build and outside.
+"""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relay
+from tvm.target import Target
+
+import tvm_reorder
+from tvm_reorder import Status
+from tvm_reorder.certify.targets import CertificateError, require_runs_here
+from tvm_reorder.cli.measure import count_kernels
+
+from .networks import build, constant, execute, max_pool, module
+
+CHANNELS = 4
+SHAPE = (1, CHANNELS, 6, 6)
+SCALES, SHIFTS = [0.7, 1.3, 2.1, 0.9], [0.3, -1.7, 2.9, 11.1]
+
+
+def best_target() -> str:
+    """AVX-512 where this machine has it, else AVX2: with FMA."""
+    try:
+        require_runs_here(Target("llvm -mcpu=skylake-avx512"))
+    except CertificateError:
+        return "llvm -mcpu=core-avx2"
+    return "llvm -mcpu=skylake-avx512"
+
+
+TARGETS = ["llvm", best_target()]
+
+
+def number(value, like):
+    return relay.const(np.asarray(value, dtype_of(like)))
+
+
+def dtype_of(value):
+    mod = relay.transform.InferType()(tvm.IRModule.from_expr(value))
+    return mod["main"].ret_type.dtype
+
+
+def per_channel(values, like):
+    values = np.asarray(values)
+    whole = dtype_of(like).startswith(("int", "uint"))
+    return constant(np.reshape(np.rint(values) if whole else values, (-1, 1, 1)), dtype_of(like))
+
+
+def narrow(dtype, low, high):
+    return lambda x: relay.clip(x, low, high).astype(dtype)
+
+
+# Steps on float32 between -300 and 300, the last one next to the pool.
+MOVED = {
+    "cast to float16": lambda x: x.astype("float16"),
+    "clip, cast to float16": narrow("float16", 0.3, 80.7),
+    "clip, cast to int8": narrow("int8", -100.5, 100.5),
+    "clip, cast to uint8": narrow("uint8", 0.0, 200.7),
+    "clip, cast to int32": narrow("int32", -250.3, 250.3),
+    "clip, cast to float64": narrow("float64", -250.3, 250.3),
+    "int32, cast to float32": lambda x: narrow("int32", -2e9, 2e9)(x * number(6e6, x)).astype(
+        "float32"
+    ),
+    "int8, cast to uint8": lambda x: relay.nn.relu(narrow("int8", -100, 100)(x)).astype("uint8"),
+    "clip": lambda x: relay.clip(x, -120.3, 120.3),
+    "clip to a dtype's range": lambda x: relay.clip(x, -128, 127),
+    "add a number": lambda x: x + number(0.3, x),
+    "add per channel": lambda x: x + per_channel(SHIFTS, x),
+    "multiply by a number": lambda x: x * number(1.7, x),
+    "multiply per channel": lambda x: x * per_channel(SCALES, x),
+    "multiply by -1": lambda x: x * number(-1.0, x),
+    "divide by a number": lambda x: x / number(3.3, x),
+    "square": lambda x: relay.power(relay.nn.relu(x), number(2, x)),
+    "sqrt": lambda x: relay.sqrt(relay.nn.relu(x)),
+    "maximum": lambda x: relay.maximum(x, per_channel(SHIFTS, x)),
+    "negative": relay.negative,
+    "relu": relay.nn.relu,
+    "reshape": lambda x: relay.reshape(relay.tanh(x), (1, 2, 12, 6)),
+    "transpose": lambda x: relay.transpose(relay.tanh(x), (0, 1, 3, 2)),
+}
+BEHIND = {
+    "cast to float32": lambda x: x.astype("float32"),
+    "cast to float16": lambda x: x.astype("float16") if dtype_of(x) != "float64" else x,
+    "cast to int32": lambda x: x.astype("int32"),
+    "cast to int8 and back": lambda x: relay.clip(x, -99, 99).astype("int8").astype("float32"),
+    "clip": lambda x: relay.clip(x, -90, 90),
+    "add a number": lambda x: x + number(0.3, x),
+    "add per channel": lambda x: x + relay.reshape(per_channel(SHIFTS, x), (-1, 1, 1)),
+    "subtract what was added": lambda x: x - number(0.3, x),
+    "subtract from": lambda x: number(0.3, x) - x,
+    "multiply by a number": lambda x: x * number(1.7, x),
+    "multiply per channel": lambda x: x * per_channel(SCALES, x),
+    "divide by a number": lambda x: x / number(3.3, x) if dtype_of(x).startswith("float") else x,
+    "divide": lambda x: number(5, x) / x if dtype_of(x).startswith("float") else x,
+    "square": lambda x: x * x,
+    "sqrt": lambda x: relay.sqrt(relay.nn.relu(x).astype("float32")),
+    "maximum": lambda x: relay.maximum(x, number(7, x)),
+    "reshape": lambda x: relay.reshape(x, (1, -1)),
+    "transpose": lambda x: relay.transpose(x, (0, 2, 3, 1)),
+    "mean": lambda x: relay.mean(x.astype("float32"), axis=[2, 3]),
+}
+
+
+def all_pairs(step):
+    """One module: the step before and each operator behind a pool of its own."""
+    outputs = []
+    for number_of, behind in enumerate(BEHIND.values()):
+        x = relay.var(f"x{number_of}", shape=SHAPE)
+        value = max_pool(step(x))
+        if value_channels(value) != CHANNELS and behind in PER_CHANNEL:
+            continue
+        outputs.append(behind(value))
+    return module(relay.Tuple(outputs))
+
+
+PER_CHANNEL = [BEHIND["add per channel"], BEHIND["multiply per channel"]]
+
+
+def value_channels(value):
+    mod = relay.transform.InferType()(tvm.IRModule.from_expr(value))
+    return int(mod["main"].ret_type.shape[1])
+
+
+def draw(mod):
+    rng = np.random.default_rng(4)
+    names = [variable.name_hint for variable in mod["main"].params]
+    return {name: rng.uniform(-300, 300, SHAPE).astype("float32") for name in names}
+
+
+OPTIONS = {"decision": "exchange", "licence": "ulp:any"}
+
+
+def assert_equal(stock, ours, inputs, report):
+    """Results are the same, and there are no more kernels."""
+    for k, (before, after) in enumerate(zip(execute(stock, inputs), execute(ours, inputs))):
+        assert before.dtype == after.dtype
+        same = np.array_equal(before, after, equal_nan=before.dtype.kind == "f")
+        assert same, f"{list(BEHIND)[k]}: {report}"
+    assert count_kernels(ours.get_graph_json()) <= count_kernels(stock.get_graph_json())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", MOVED)
+def test_nothing_is_merged_inside_a_build(name, target):
+    mod = all_pairs(MOVED[name])
+    stock = build(mod, target=target)
+    with tvm_reorder.enabled(**OPTIONS) as report:
+        ours = build(mod, target=target)
+    assert not report.errors
+    moved = [site for site in report.sites if site.status is Status.EXCHANGED]
+    assert len(moved) >= 5, report
+    assert_equal(stock, ours, draw(mod), report)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.full) for n in MOVED])
+def test_nothing_is_merged_outside_a_build(name):
+    mod, target = all_pairs(MOVED[name]), TARGETS[-1]
+    stock = build(mod, target=target)
+    reordered, report = tvm_reorder.reorder(mod, target=target, **OPTIONS)
+    assert_equal(stock, build(reordered, target=target), draw(mod), report)

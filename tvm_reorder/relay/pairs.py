@@ -1,0 +1,328 @@
+"""The pairs of ``core/contraction.py`` around one pool, in Relay.
+
+What counts as a product that meets a sum
+    * ``multiply``; ``divide`` by a number; ``power``; ``nn.prelu``; and any operator of which
+      nobody says here that its result is none, if a sum could share its kernel.
+    * Any of them behind what LLVM drops or makes a sign of: negation, float casts, factors of 1
+      and -1, a 0 that is added.
+    * Any of them behind what only moves values.
+    * The sum is ``add``, ``subtract``, ``nn.bias_add``; behind the pool also any operator that
+      could share the pool's kernel and of which nobody says here that it adds nothing.
+
+Where pairs are looked for
+    In every kernel that the exchange changes: among the steps, among what the value below them is
+    computed from without leaving its kernel, and behind the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import tvm
+from tvm import relay
+from tvm.ir import Op
+
+from ..core.contraction import (
+    ADDITIONS,
+    BEHIND,
+    PRODUCTS,
+    SEPARATING,
+    TRANSPARENT,
+    Pair,
+    is_exact,
+    vanish_in_turn,
+)
+from .facts import read_constant, read_dtype, read_shape
+from .kernels import Kernels
+from .moves import MOVES, is_move, read_moves
+from .patterns import MAX_POOLS, PRODUCERS
+from .sites import FunctionGraph, op_name
+
+_SCALED = {"multiply": (0, 1), "divide": (1,), "power": (1,)}  # where a factor of 1 may stand
+_SHIFTED = {"add": (0, 1), "subtract": (1,)}  # where a 0 may stand
+_IDENTICAL = frozenset(["copy", "annotation.stop_fusion"])
+_KEEPS_VALUES = MOVES.union(
+    [
+        *("concatenate", "stack", "split", "strided_slice", "take", "tile", "repeat"),
+        *("broadcast_to", "nn.batch_flatten", "nn.pad"),
+    ]
+)
+_NO_SUMS = SEPARATING.union(PRODUCTS, TRANSPARENT, _IDENTICAL, _KEEPS_VALUES)
+_NO_PRODUCTS = SEPARATING.union(
+    ADDITIONS, TRANSPARENT, _IDENTICAL, PRODUCERS, MAX_POOLS, ["contrib.conv2d_max_pool2d"]
+)
+_REDUCTION, _OPAQUE = 3, 8  # TOpPattern, include/tvm/relay/op_attr_types.h
+_MOST = 256  # operators looked at above the steps: FuseOps puts no more into a kernel
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What becomes of the values of a function.
+
+    Parameters
+    ----------
+    summands : frozenset of relay.Expr
+        Those that go into a sum, straight or passed on.
+    paired : frozenset of relay.Expr
+        Those behind which a product meets a sum, in a kernel that they may share.
+    differences : dict
+        To a value what is subtracted from it, or what it is subtracted from.
+    """
+
+    summands: frozenset[relay.Expr] = frozenset()
+    paired: frozenset[relay.Expr] = frozenset()
+    differences: dict[relay.Expr, list[relay.Expr]] = field(default_factory=dict)
+
+
+def read_behind(graph: FunctionGraph, kernels: Kernels) -> Behind:
+    """What becomes of each value, in one walk from the function's result upwards."""
+    summands: set[relay.Expr] = set()
+    paired: set[relay.Expr] = set()
+    differences: dict[relay.Expr, list[relay.Expr]] = {}
+    for expr in reversed(graph.order):
+        operands = _operands_in_kernel(expr)
+        if _may_add(expr):
+            summands.update(operands)
+        elif expr in summands:
+            summands.update(_find_passed_on(expr))
+        if expr in paired or any(_products_of(expr, kernels)):
+            paired.update(operands)
+        if op_name(expr) == "subtract":
+            for value, other in zip(expr.args, reversed(expr.args)):
+                differences.setdefault(value, []).append(other)
+        elif expr in differences and (is_move(expr) or op_name(expr) in _IDENTICAL):
+            differences.setdefault(expr.args[0], []).extend(differences[expr])
+    return Behind(frozenset(summands), frozenset(paired), differences)
+
+
+@dataclass(frozen=True)
+class PairReader:
+    """Reads the pairs around the pools of one function.
+
+    Parameters
+    ----------
+    kernels : Kernels
+        What is known of the build's kernels.
+    behind : Behind
+        What becomes of the function's values.
+    """
+
+    kernels: Kernels = Kernels()
+    behind: Behind = Behind()
+
+    def read(
+        self, pool: relay.Call, top: relay.Expr, base: relay.Expr, steps: Sequence
+    ) -> tuple[Pair, ...]:
+        """Every pair in the kernels that an exchange changes.
+
+        Parameters
+        ----------
+        pool : relay.Call
+            The pool.
+        top, base : relay.Expr
+            What the steps yield, and what they take.
+        steps : sequence of Step
+            The steps, from the pool upwards.
+        """
+        if self.kernels.apart:
+            return ()
+        owners = {call: k for k, step in enumerate(steps) for call in step.region}
+        beyond = len(steps)
+        found = [*self._read_behind(pool, top, owners, beyond), *self._read_above(base, beyond)]
+        for k, step in enumerate(steps):
+            found += self._read_step(k, step, owners, beyond)
+        return tuple(dict.fromkeys(found))
+
+    def _read_behind(self, pool, top, owners, beyond) -> Iterator[Pair]:
+        product = strip(top)
+        if pool in self.behind.summands and _may_be_product(product, self.kernels):
+            name = f"{_describe(product)} and a sum behind the pool"
+            yield Pair(BEHIND, owners.get(product, beyond), name)
+        others = self.behind.differences.get(pool, ())
+        total = _strip_identical(top)
+        if any(_cancels(total, other) for other in others):
+            yield Pair(BEHIND, owners.get(total, beyond), _cancelled(total))
+        if pool in self.behind.paired:
+            yield Pair(BEHIND, BEHIND, "a product and a sum behind the pool")
+
+    def _read_step(self, k, step, owners, beyond) -> Iterator[Pair]:
+        for call in step.region:
+            for argument, product in _products_of(call, self.kernels):
+                if _is_harmless(call, argument, product, step.maps):
+                    continue
+                name = f"{_describe(product)} and {op_name(call)}"
+                is_fragile = op_name(product) == "nn.prelu"
+                yield Pair(k, owners.get(product, beyond), name, is_fragile)
+            for total in _cancelled_by(call):
+                yield Pair(k, owners.get(total, beyond), _cancelled(total))
+
+    def _read_above(self, base, beyond) -> Iterator[Pair]:
+        waiting, seen = [base], set()
+        while waiting and len(seen) < _MOST:
+            expr = waiting.pop()
+            if expr in seen:
+                continue
+            seen.add(expr)
+            waiting.extend(_operands_in_kernel(expr))
+            for _, product in _products_of(expr, self.kernels):
+                yield Pair(beyond, beyond, f"{_describe(product)} and {op_name(expr)}")
+        if waiting:
+            yield Pair(beyond, beyond, "a product and a sum")
+
+
+def _products_of(expr: relay.Expr, kernels: Kernels) -> Iterator[tuple[relay.Expr, relay.Expr]]:
+    """The arguments of a sum that are products, or pass one on, each with the product."""
+    if op_name(expr) not in ADDITIONS:
+        return
+    for argument in expr.args:
+        product = strip(argument)
+        if _may_be_product(product, kernels):
+            yield argument, product
+
+
+def _may_be_product(expr: relay.Expr, kernels: Kernels) -> bool:
+    """True if LLVM may see a float product in a value, which is not passed on by anything."""
+    if isinstance(expr, relay.TupleGetItem):
+        return True
+    if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op):
+        return False
+    name = op_name(expr)
+    if name in _NO_PRODUCTS or not kernels.may_contract(read_dtype(expr) or ""):
+        return False
+    if name == "divide":
+        return all(extent == 1 for extent in read_shape(expr.args[1].checked_type))
+    return name in PRODUCTS or _pattern(expr) != _OPAQUE
+
+
+def _describe(product: relay.Expr) -> str:
+    name = op_name(product)
+    return name if name in PRODUCTS else f"{name}, which may end in a product,"
+
+
+def _may_add(expr: relay.Expr) -> bool:
+    """True if an expression may add to its arguments in their kernel."""
+    if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op):
+        return False
+    return op_name(expr) not in _NO_SUMS and _pattern(expr) <= _REDUCTION
+
+
+def _operands_in_kernel(expr: relay.Expr) -> Sequence[relay.Expr]:
+    """The operands that may be computed in the kernel of a value."""
+    if isinstance(expr, relay.Tuple):
+        return expr.fields
+    if isinstance(expr, relay.TupleGetItem):
+        return [expr.tuple_value]
+    if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op):
+        return []
+    return expr.args if _pattern(expr) <= _REDUCTION else []
+
+
+def _find_passed_on(expr: relay.Expr) -> Sequence[relay.Expr]:
+    """The operands of which a value is made without computing."""
+    if isinstance(expr, (relay.Tuple, relay.TupleGetItem)) or op_name(expr) in _KEEPS_VALUES:
+        return _operands_in_kernel(expr)
+    passed = find_passed(expr)
+    return [] if passed is None else [passed]
+
+
+def find_passed(expr: relay.Expr) -> relay.Expr | None:
+    """The value of which a step gives at most another sign or dtype; None for other steps."""
+    name = op_name(expr)
+    if name in TRANSPARENT or name in _IDENTICAL:
+        is_float = (read_dtype(expr.args[0]) or "").startswith(("float", "bfloat"))
+        return expr.args[0] if is_float else None
+    if name == "nn.leaky_relu":
+        return expr.args[0] if abs(float(expr.attrs.alpha)) == 1 else None
+    for position in (*_SCALED.get(name, ()), *_SHIFTED.get(name, ())):
+        operand = read_constant(expr.args[position])
+        if operand is not None and _is_neutral(operand, name):
+            return expr.args[1 - position]
+    return None
+
+
+def _is_neutral(operand: np.ndarray, name: str) -> bool:
+    values = operand.astype(np.float64)
+    if name in _SHIFTED:
+        return not np.any(values)
+    return bool(np.all(values == 1 if name == "power" else np.abs(values) == 1))
+
+
+def strip(expr: relay.Expr) -> relay.Expr:
+    """What is above the moves and the steps that pass values on."""
+    while True:
+        above = read_moves(expr)[1]
+        passed = find_passed(above)
+        if passed is None:
+            return above
+        expr = passed
+
+
+def _strip_identical(expr: relay.Expr) -> relay.Expr:
+    while is_move(expr) or op_name(expr) in _IDENTICAL:
+        expr = expr.args[0]
+    return expr
+
+
+def _pattern(call: relay.Call) -> int:
+    pattern = call.op.get_attr("TOpPattern")
+    return _OPAQUE if pattern is None else int(pattern)
+
+
+# --- what makes no difference ---------------------------------------------------------------------
+
+
+def _is_harmless(call, argument, product, maps) -> bool:
+    """True if a product and a sum are the same rounded once or twice."""
+    (other,) = [a for a in call.args if not a.same_as(argument)] or [argument]
+    if argument in maps and other in maps:
+        return vanish_in_turn(maps[argument], maps[other])
+    scale, addend = _read_scale(product), read_constant(other)
+    dtype = read_dtype(product)
+    is_known = scale is not None and addend is not None and read_dtype(call) == dtype
+    return is_known and dtype.startswith("float") and is_exact(scale, addend, dtype)
+
+
+def _read_scale(product: relay.Call) -> np.ndarray | None:
+    """The constant factor of a product, None if there is none."""
+    if op_name(product) == "divide":
+        divisor = read_constant(product.args[1])
+        with np.errstate(all="ignore"):
+            return None if divisor is None else 1 / divisor
+    if op_name(product) != "multiply":
+        return None
+    values = [read_constant(argument) for argument in product.args]
+    return values[0] if values[0] is not None else values[1]
+
+
+# --- what TVM cancels -----------------------------------------------------------------------------
+
+
+def _cancelled_by(call: relay.Expr) -> Iterator[relay.Expr]:
+    """The sums of which a difference takes one term away again."""
+    if op_name(call) != "subtract":
+        return
+    for value, other in zip(call.args, reversed(call.args)):
+        total = _strip_identical(value)
+        if _cancels(total, other):
+            yield total
+
+
+def _cancels(total: relay.Expr, other: relay.Expr) -> bool:
+    if op_name(total) not in ("add", "nn.bias_add"):
+        return False
+    if not (read_dtype(total) or "").startswith(("float", "bfloat")):
+        return False
+    return any(_is_same(_strip_identical(term), _strip_identical(other)) for term in total.args)
+
+
+def _is_same(left: relay.Expr, right: relay.Expr) -> bool:
+    values = read_constant(left), read_constant(right)
+    if values[0] is not None and values[1] is not None:
+        return np.array_equal(values[0].squeeze(), values[1].squeeze())
+    return left.same_as(right) or bool(tvm.ir.structural_equal(left, right))
+
+
+def _cancelled(total: relay.Expr) -> str:
+    return f"{op_name(total)} and a subtraction of the same"
