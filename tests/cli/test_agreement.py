@@ -11,7 +11,7 @@ from tvm_reorder.cli.main import main
 from tvm_reorder.cli.models import load_model
 
 from ..models import save_graph
-from ..onnx_graphs import GRAPHS
+from ..onnx_graphs import CONV, GRAPHS, POOL, SAME, make_graph
 from ..relay.networks import channels_first, constant, conv2d, conv_net, image, max_pool, module
 from ..relay.quantised_networks import (
     Quantisation,
@@ -134,6 +134,25 @@ def save_text(folder, mod) -> list[str]:
         for param in mod["main"].params
     )
     return [str(path), "--input-shapes", " ".join(shapes)]
+
+
+def test_names_outlive_the_merging_of_equal_pools(ask, tmp_path):
+    """TVM merges the two; the others keep their names, and the two that of the first."""
+    graph = make_graph(
+        CONV,
+        ("Relu", "c", "r"),
+        ("MaxPool", "r", "p", {**POOL, "name": "left"}),
+        ("MaxPool", "r", "q", {**POOL, "name": "right"}),
+        ("Add", "p q", "s"),
+        ("Conv", "s v", "d", SAME),
+        ("Tanh", "d", "t"),
+        ("MaxPool", "t", "y", {**POOL, "name": "last"}),
+    )
+    path = str(save_graph(tmp_path / "model.onnx", graph))
+    verdicts = check_agreement(ask, tmp_path, [path])
+    assert [verdict["name"] for verdict in verdicts] == ["left", "last"]
+    kept = ask("inspect", path, "--skip", "max_pool2d_3")["sites"][1]["decision"]
+    assert kept["basis"] == "selection"  # by its number in the model, not behind the merging
 
 
 def test_a_quantised_convolution_is_exchanged_and_certified(ask, tmp_path, capsys):

@@ -13,6 +13,8 @@ from tvm_reorder.core.certificates import Certificate
 from ..certify.functions import PLAIN
 from ..models import save_network
 
+HALF = ["--dtype", "float16", "--target", "llvm"]
+
 
 @pytest.fixture(autouse=True)
 def own(monkeypatch, tmp_path):
@@ -23,7 +25,7 @@ def own(monkeypatch, tmp_path):
 
 def test_a_table_a_cache_and_a_list(own, tmp_path, capsys):
     path = tmp_path / "list.json"
-    arguments = ["certify", "relu", "softsign", "leaky_relu:0.2", "--dtype", "float16"]
+    arguments = ["certify", "relu", "softsign", "leaky_relu:0.2", *HALF]
     assert main([*arguments, "--json", str(path)]) == 0
     said = capsys.readouterr().out
     assert "nn.relu(x)" in said and "rising" in said and "2,026" in said
@@ -36,11 +38,10 @@ def test_a_table_a_cache_and_a_list(own, tmp_path, capsys):
 
 def test_force_walks_again(own, capsys):
     key = make_key(build_function("relu", "float16"), PLAIN)
-    arguments = ["certify", "relu", "--dtype", "float16", "--target", "llvm"]
-    assert main(arguments) == 0
+    assert main(["certify", "relu", *HALF]) == 0
     path = store.user_path(key)
     path.write_text("edited")
-    assert main([*arguments, "--force"]) == 0
+    assert main(["certify", "relu", *HALF, "--force"]) == 0
     assert store.read_certificate(path, key).steps == 0
 
 

@@ -180,7 +180,7 @@ def test_apart_what_cannot_be_exchanged_is_weighed_as_ever():
 
 def test_a_decision_is_one_line():
     line = str(Decision(FUSE, "records", 1.234, "so"))
-    assert line == "fuse by records, expected 1.23x (so)"
+    assert line == "fuse by records, expected 1.23x for this site alone (so)"
     assert str(Decision(KEEP, "option")) == "keep by option"
     assert Decision(KEEP, "option").as_dict()["action"] == "keep"
 

@@ -16,6 +16,7 @@ from .networks import (
     TARGET,
     assert_same_results,
     channels_first,
+    constant,
     conv2d,
     conv_net,
     image,
@@ -23,6 +24,7 @@ from .networks import (
     module,
     run,
 )
+from .quantised_networks import fake_quantised_net, quantised_net
 
 INPUTS = {"x": np.random.default_rng(5).normal(size=(1, 3, 8, 8)).astype("float32")}
 
@@ -293,6 +295,110 @@ def test_reorder_takes_a_function_and_binds_parameters():
     _, unknown = tvm_reorder.reorder(function, decision="exchange")
     _, known = tvm_reorder.reorder(function, params, decision="exchange")
     assert not unknown.exchanged and len(known.exchanged) == 1
+
+
+# --- outside a build -----------------------------------------------------------------------------
+
+
+def normalised():
+    """conv -> batch norm -> relu -> pool: what is folded depends on the level."""
+    ones = constant([1, 2, 0.5, 1])
+    return conv_net(lambda x: relay.nn.relu(relay.nn.batch_norm(x, ones, ones, ones, ones)[0]))
+
+
+def build_report(**context):
+    with tvm_reorder.enabled(decision="exchange") as report:
+        with tvm.transform.PassContext(**context):
+            relay.build(normalised(), TARGET)
+    return report
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        *({"opt_level": level} for level in range(5)),
+        {"opt_level": 3, "disabled_pass": ["FoldScaleAxis"]},
+        {"opt_level": 3, "disabled_pass": ["FlattenAtrousConv"]},
+        {"opt_level": 3, "disabled_pass": [PASS_NAME]},
+        {"opt_level": 1, "required_pass": ["FoldScaleAxis"]},
+        {"opt_level": 3, "config": {"relay.FuseOps.max_depth": 2}},
+    ],
+    ids=str,
+)
+def test_reorder_heeds_the_context_as_a_build_does(context):
+    built = build_report(**context)
+    with tvm.transform.PassContext(**context):
+        _, found = tvm_reorder.reorder(normalised(), target=TARGET, decision="exchange")
+    assert found.has_run == built.has_run and found.sites == built.sites
+
+
+def test_without_a_context_reorder_folds_batch_norm():
+    (open_site,) = build_report(opt_level=3).sites
+    with tvm.transform.PassContext():  # TVM's own level, 2
+        (level_two,) = tvm_reorder.reorder(normalised(), target=TARGET, decision="exchange")[1]
+    (site,) = tvm_reorder.reorder(normalised(), target=TARGET, decision="exchange")[1]
+    assert site == open_site and "multiply" not in site.chain
+    assert level_two != site and "multiply" in level_two.chain
+    assert tvm.transform.PassContext.current().opt_level == 2
+
+
+def test_what_stands_behind_the_pass_is_not_run():
+    order = OrderInstrument()
+    with tvm.transform.PassContext(opt_level=3, instruments=[order]):
+        tvm_reorder.reorder(network(), target=TARGET, decision="exchange")
+        assert [each.same_as(order) for each in tvm.transform.PassContext.current().instruments]
+    assert PASS_NAME in order.names and "FlattenAtrousConv" in order.names
+    assert not {"AlterOpLayout", "FastMath", "FuseOps", "LabelOps"} & set(order.names)
+
+
+def test_without_any_place_the_module_stays():
+    mod = network()
+    context = {"opt_level": 3, "disabled_pass": ["FlattenAtrousConv", "FuseOps"]}
+    with tvm.transform.PassContext(**context):
+        same, report = tvm_reorder.reorder(mod, target=TARGET, decision="exchange")
+    assert not report.has_run
+    tvm.ir.assert_structural_equal(same, mod)
+
+
+def test_reorder_leaves_its_module_and_parameters():
+    scale = relay.var("scale", shape=(4, 1, 1))
+    mod = module(max_pool(relay.nn.relu(conv2d(image())) * scale))
+    copy = tvm.ir.load_json(tvm.ir.save_json(mod))
+    params = {"scale": tvm.nd.array(np.full((4, 1, 1), 2, "float32"))}
+    exchanged, report = tvm_reorder.reorder(mod, params, target=TARGET, decision="exchange")
+    assert report.exchanged and [p.name_hint for p in exchanged["main"].params] == ["x"]
+    tvm.ir.assert_structural_equal(mod, copy)
+
+
+def test_types_are_inferred_where_they_are_missing(monkeypatch):
+    """The types that are not inferred again would have come out the same."""
+    from tvm_reorder.relay import pipeline
+
+    nets = [network(), normalised(), quantised_net(), fake_quantised_net(relay.sigmoid)]
+    quick = [tvm_reorder.reorder(net, target=TARGET, decision="exchange")[0] for net in nets]
+    monkeypatch.setattr(pipeline._LastPass, "run_after_pass", PassInstrument.run_after_pass)
+    for net, found in zip(nets, quick):
+        slow, _ = tvm_reorder.reorder(net, target=TARGET, decision="exchange")
+        tvm.ir.assert_structural_equal(slow, found)
+        tvm.ir.assert_structural_equal(relay.transform.InferType()(found), found)
+
+
+def test_reorder_raises_what_a_build_survives(monkeypatch):
+    from tvm_reorder.relay import passes
+
+    def fail(*arguments):
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(passes.ReorderActivations, "transform", fail)
+    with pytest.raises(RuntimeError, match="planted"):
+        tvm_reorder.reorder(network(), target=TARGET)
+    assert not tvm.transform.PassContext.current().instruments
+
+
+def test_reorder_needs_a_main():
+    mod = tvm.IRModule({relay.GlobalVar("other"): network()["main"]})
+    with pytest.raises(ValueError, match="no function 'main' but must have one"):
+        tvm_reorder.reorder(mod)
 
 
 def test_a_failing_pass_does_not_break_the_build(monkeypatch, caplog):

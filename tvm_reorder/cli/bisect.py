@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from .errors import UsageError
 from .lines import say
 from .options import add_command, reorder_config, seed
-from .output import check_writable, note_idle_pass, progress, say_setup, write_json
+from .output import check_outputs, note_idle_pass, progress, say_setup, write_json
 
 
 def add_parser(subparsers) -> None:
@@ -46,7 +46,7 @@ def run(args) -> int:
     from .models import open_model
     from .targets import choose_target, open_device
 
-    check_writable(args.json, "--json")
+    check_outputs(args)
     target = choose_target(args, must_run_here=True)
     device = open_device(target)
     model = open_model(args)
@@ -115,10 +115,12 @@ class _Trial:
             return find_nan(self._model, self._inputs, self._target, self._device, self._args)
 
     def _run(self, library):
+        from .builds import named_failure
         from .measure import Runner
 
         self.builds += 1
-        return Runner(library, self._inputs, self._device).outputs()
+        with named_failure(self._args, "run"):
+            return Runner(library, self._inputs, self._device).outputs()
 
 
 def _bisect(trial: _Trial, config, args) -> dict:

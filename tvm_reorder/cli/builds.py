@@ -23,7 +23,7 @@ def build_stock(model: Model, target: tvm.target.Target, args):
     UsageError
         If the model does not compile.
     """
-    with _named_failure(args), mend_floor_division():
+    with named_failure(args), mend_floor_division():
         return _build(model, target, args)
 
 
@@ -35,7 +35,7 @@ def build_ours(model: Model, target: tvm.target.Target, args, config: ReorderCon
     UsageError
         If the model does not compile.
     """
-    with _named_failure(args), enabled(config) as report:
+    with named_failure(args), enabled(config) as report:
         return _build(model, target, args), report
 
 
@@ -45,10 +45,19 @@ def _build(model: Model, target, args):
 
 
 @contextmanager
-def _named_failure(args) -> Iterator[None]:
+def named_failure(args, verb: str = "compile") -> Iterator[None]:
+    """Raise `UsageError` where TVM fails inside the block.
+
+    Parameters
+    ----------
+    args
+        The parsed command line.
+    verb : str
+        What the model does not do then.
+    """
     try:
         yield
     except tvm.TVMError as error:
         raise UsageError(
-            f"model {args.model!r} does not compile for {args.target!r}: {first_line(error)}"
+            f"model {args.model!r} does not {verb} for {args.target!r}: {first_line(error)}"
         ) from error

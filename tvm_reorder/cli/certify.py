@@ -13,7 +13,7 @@ from ..core.files import written_beside
 from .errors import UsageError
 from .lines import note, say
 from .options import FORMATS, SHAPES_HELP, add_machine_options, add_site_options
-from .output import check_writable, print_table, progress, say_setup
+from .output import check_outputs, print_table, progress, say_setup
 from .steps import Steps
 
 _DTYPES = ("float32", "float16", "bfloat16")
@@ -69,7 +69,7 @@ def run(args) -> int:
     from ..core.certificates import CertificateError
     from .targets import choose_target
 
-    check_writable(args.json, "--json")
+    check_outputs(args)
     target = choose_target(args, must_run_here=True)
     try:
         functions = _read_functions(args, target)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from .lines import count, say
 from .options import add_command, add_timing_options, reorder_config, seed
 from .output import (
-    check_writable,
+    check_outputs,
     note_idle_pass,
     print_sites,
     print_table,
@@ -54,21 +54,23 @@ def run(args) -> int:
 
 def _compare(args):
     from ..core.turns import time_in_turns
+    from .builds import named_failure
     from .inputs import choose_inputs
     from .measure import Runner, compare_outputs, summarise
     from .models import open_model
     from .nan_origin import find_nan
     from .targets import choose_target, open_device
 
-    check_writable(args.json, "--json")
+    check_outputs(args)
     target = choose_target(args, must_run_here=True)
     device = open_device(target)
     model = open_model(args)
     inputs = choose_inputs(args, model.inputs)
     stock_library, reordered_library, report = _build_both(model, target, args)
-    stock = Runner(stock_library, inputs, device)
-    reordered = Runner(reordered_library, inputs, device)
-    pairs = list(zip(stock.outputs(), reordered.outputs()))
+    with named_failure(args, "run"):
+        stock = Runner(stock_library, inputs, device)
+        reordered = Runner(reordered_library, inputs, device)
+        pairs = list(zip(stock.outputs(), reordered.outputs()))
     differences = [compare_outputs(*pair) for pair in pairs]
     equal = all(difference.equal for difference in differences)
     origin = None

@@ -7,7 +7,7 @@ from .errors import UsageError, first_line
 from .lines import say
 from .options import add_command, reorder_config
 from .output import (
-    check_writable,
+    check_outputs,
     note_idle_pass,
     print_sites,
     progress,
@@ -39,10 +39,7 @@ def run(args) -> int:
     from .models import open_model
     from .targets import check_buildable, choose_target
 
-    if args.output == "-":
-        raise UsageError("--output is '-' but must be a file")
-    check_writable(args.output, "--output")
-    check_writable(args.json, "--json")
+    check_outputs(args)
     target = choose_target(args)
     check_buildable(target)
     model = open_model(args)

@@ -11,6 +11,10 @@ class UsageError(Exception):
     """
 
 
+# A line of a C++ backtrace.
+_FRAME = re.compile(r'\d+: |Traceback \(most recent call last\):|File "')
+
+
 def first_line(error: BaseException) -> str:
     """The line of an error's message that says what is wrong.
 
@@ -20,6 +24,7 @@ def first_line(error: BaseException) -> str:
     if "Traceback (most recent call last)" in message:
         message = message.rpartition('  File "')[2].partition("\n")[2] or message
     lines = [line.strip() for line in message.splitlines() if line.strip()]
+    lines = [line for line in lines if not _FRAME.match(line)] or lines
     if len(lines) > 1 and "source maps are not populated" in lines[0]:
         # A type error: TVM says so first, and only then what is wrong.
         lines = [" ".join(lines[1:4])]

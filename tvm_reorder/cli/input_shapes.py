@@ -57,9 +57,8 @@ def _read_name(match: re.Match) -> str:
     try:
         return json.loads(match["json"])
     except ValueError as error:
-        raise UsageError(
-            f"--input-shapes has {match['json']} but must have a JSON string"
-        ) from error
+        given = match["json"]
+        raise UsageError(f"--input-shapes names {given} but must have a JSON string") from error
 
 
 def _quote(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .options import add_command, reorder_config
 from .output import (
-    check_writable,
+    check_outputs,
     note_idle_pass,
     print_sites,
     progress,
@@ -34,7 +34,7 @@ def run(args) -> int:
     from .models import open_model
     from .targets import choose_target
 
-    check_writable(args.json, "--json")
+    check_outputs(args)
     target = choose_target(args)
     model = open_model(args)
     with progress("inspecting"):

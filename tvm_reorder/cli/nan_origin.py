@@ -17,7 +17,7 @@ from tvm import relay
 from ..core.licence import Licence
 from ..relay.names import read_own_name
 from ..relay.sites import op_name
-from .builds import build_stock
+from .builds import build_stock, named_failure
 from .errors import UsageError
 from .measure import Runner
 from .models import Model
@@ -100,7 +100,8 @@ def _find_computed(order, model: Model, inputs, target, device, args) -> tuple[s
     functions[variable] = relay.Function(functions[variable].params, answers)
     asking = replace(model, mod=tvm.IRModule(functions, model.mod.type_definitions))
     try:
-        outputs = Runner(build_stock(asking, target, args), inputs, device).outputs()
+        with named_failure(args, "run"):
+            outputs = Runner(build_stock(asking, target, args), inputs, device).outputs()
     except UsageError:
         return None  # the operators alone may not compile where the whole does
     for (expr, _, _), answer in zip(values, outputs):

@@ -30,7 +30,7 @@ from rich.text import Text
 from ..core.files import written_beside
 from ..core.printable import printable
 from ..core.report import count_statuses
-from .errors import UsageError
+from .errors import UsageError, first_line
 from .lines import count, note, say
 
 _PIPE_WIDTH = 200  # a pipe has no width; rich would cut its tables to 80 columns
@@ -136,9 +136,37 @@ def _to_text(value: object) -> Text:
 def note_idle_pass(report, opt_level: int) -> None:
     """Say why a build was not touched by the pass, if it was not."""
     if report.failure:
-        note(str(report))
+        failure = first_line(report.failure)
+        note(f"the pass failed, the module was compiled as it is: {failure}")
     elif not report.has_run:
         note(f"the pass did not run: --opt-level is {opt_level} but must be 1 or more")
+
+
+# Options that name files to read, and what messages call those files.
+_READ = {"model": "the model", "inputs": "--inputs", "records": "--records"}
+
+
+def check_outputs(args) -> None:
+    """Check, before the long work, that a command can write its files and takes none for another.
+
+    Raises
+    ------
+    UsageError
+        If one cannot be written, or is one that the command reads.
+    """
+    taken = {getattr(args, name, None): what for name, what in _READ.items()}
+    taken.pop(None, None)
+    for option in ("output", "json"):
+        path = getattr(args, option, None)
+        if option == "output" and path == "-":
+            raise UsageError("--output is '-' but must be a file")
+        if path is None or path == "-":
+            continue
+        check_writable(path, f"--{option}")
+        for other, what in taken.items():
+            if os.path.realpath(other) == os.path.realpath(path):
+                raise UsageError(f"--{option} {path} is {what}, too, but must be another file")
+        taken[path] = f"--{option}"
 
 
 def check_writable(path: str | None, option: str) -> None:

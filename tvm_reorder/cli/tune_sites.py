@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from statistics import median
 
 from .errors import UsageError, first_line
 from .lines import note, say
 from .options import add_command, add_timing_options
-from .output import check_writable, print_table, progress, say_setup, write_json
+from .output import check_outputs, print_table, progress, say_setup, write_json
 from .steps import Steps
 
 
@@ -46,14 +47,12 @@ def run(args) -> int:
     from .models import open_model
     from .targets import choose_target, open_device
 
-    if args.output == "-":
-        raise UsageError("--output is '-' but must be a file")
-    check_writable(args.output, "--output")
-    check_writable(args.json, "--json")
+    check_outputs(args)
     target = choose_target(args, must_run_here=True)
     device = open_device(target)
     circumstances = read_circumstances(target)
     model = open_model(args)
+    _check_records(args.output)
     sites, pools = _find_sites(model, target, args)
     known = read_known(args.output, circumstances)
     pending = [site for site in sites if args.force or known.times(site.workload) is None]
@@ -69,6 +68,21 @@ def run(args) -> int:
     if failures:
         raise UsageError(f"{len(failures)} of {len(sites)} sites have no record: {failures[0]}")
     return 0
+
+
+def _check_records(path: str) -> None:
+    """Raise `UsageError` if there is something else than records, which new ones would damage."""
+    if not os.path.exists(path):
+        return
+    try:
+        with open(path, "rb") as file:
+            begin = file.read(1)
+    except OSError as error:
+        raise UsageError(f"--output {path} cannot be read: {error.strerror}") from error
+    if begin not in (b"", b"{"):
+        raise UsageError(
+            f"--output {path} holds no records but must be a file of them or a new one"
+        )
 
 
 def _find_sites(model, target, args):

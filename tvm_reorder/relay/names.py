@@ -1,8 +1,9 @@
 """What pools are called: by the model, and inside a build.
 
-TVM's first passes drop the source names, so inside a build a pool is only the third max_pool2d.  A
-build does not change the order of the pools: names read before its first pass are handed on by
-position, as long as the pools' operators are the same one by one.
+One pass of TVM's pipeline, ToBasicBlockNormalForm, builds all expressions anew and drops their
+spans, in which importers leave the model's names.  It neither adds, removes nor reorders pools, so
+`give_names` puts the names back by position.  From there on they go with the pools: a later pass
+may merge two equal ones, or reorder them.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import tvm
 from tvm import relay
-from tvm.ir import SequentialSpan
+from tvm.ir import SequentialSpan, SourceName, Span
+from tvm.relay.dataflow_pattern import DFPatternCallback, rewrite
 
+from .patterns import make_pool_pattern
 from .sites import FunctionGraph, is_closed, op_name
 
 
@@ -56,16 +59,50 @@ def name_pools(mod: tvm.IRModule, source: Sequence[PoolName] = ()) -> list[PoolN
     mod : tvm.IRModule
         The module, typed or not.
     source : sequence of PoolName
-        The pools of the same module before passes took its names away.
+        The names that the same module's pools had before passes changed it.
     """
-    graphs = [FunctionGraph(f) for f in mod.functions.values() if is_relay_graph(f)]
-    pools = [pool for graph in graphs for pool in (*graph.max_pools, *graph.average_pools)]
+    pools = _list_pools(mod)
     operators = [op_name(pool) for pool in pools]
-    own, build = number_apart([read_own_name(pool) for pool in pools]), number_apart(operators)
-    names = [PoolName(*names) for names in zip(own, map(_shorten, build), operators)]
-    if [pool.operator for pool in source] != operators:
-        return names
-    return [replace(name, own=pool.own) for name, pool in zip(names, source)]
+    own = [read_own_name(pool) for pool in pools]
+    known = {name.own: name for name in source}
+    if len(set(own)) == len(own) and known.keys() >= set(own):
+        return [known[name] for name in own]
+    if [name.operator for name in source] == operators:
+        return list(source)
+    build = map(_shorten, number_apart(operators))
+    return [PoolName(*names) for names in zip(number_apart(own), build, operators)]
+
+
+def give_names(mod: tvm.IRModule, names: Sequence[PoolName]) -> None:
+    """Write names into the spans of a module's pools, in place; nothing if they do not fit."""
+    pools = _list_pools(mod)
+    if [op_name(pool) for pool in pools] != [name.operator for name in names]:
+        return
+    naming = _Naming({pool: name.own for pool, name in zip(pools, names)})
+    for variable, function in list(mod.functions.items()):
+        if is_relay_graph(function):
+            mod.update_func(variable, rewrite(naming, function))
+
+
+class _Naming(DFPatternCallback):
+    """Copies pools, with other spans."""
+
+    def __init__(self, names: dict[relay.Call, str]):
+        super().__init__(require_type=False, rewrite_once=True)
+        self.pattern = make_pool_pattern()
+        self._names = names
+
+    def callback(self, pre, post, node_map):
+        name = self._names.get(pre)
+        if name is None:
+            return post
+        span = Span(SourceName(name), 0, 0, 0, 0)
+        return relay.Call(post.op, post.args, post.attrs, post.type_args, span)
+
+
+def _list_pools(mod: tvm.IRModule) -> list[relay.Call]:
+    graphs = [FunctionGraph(f) for f in mod.functions.values() if is_relay_graph(f)]
+    return [pool for graph in graphs for pool in (*graph.max_pools, *graph.average_pools)]
 
 
 def number_apart(names: Sequence[str]) -> list[str]:

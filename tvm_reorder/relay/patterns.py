@@ -47,7 +47,16 @@ PRODUCERS = frozenset(
 
 def make_max_pool_pattern() -> DFPattern:
     """Any max pool; how many steps stand above it is open, so rules read those themselves."""
-    first, *others = (is_op(name)(wildcard()) for name in (*MAX_POOLS, MAX_REDUCTION))
+    return _any_of(*MAX_POOLS, MAX_REDUCTION)
+
+
+def make_pool_pattern() -> DFPattern:
+    """Any pool."""
+    return _any_of(*MAX_POOLS, MAX_REDUCTION, *AVERAGE_POOLS)
+
+
+def _any_of(*operators: str) -> DFPattern:
+    first, *others = (is_op(name)(wildcard()) for name in operators)
     for other in others:
         first = first | other
     return first

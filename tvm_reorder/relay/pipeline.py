@@ -36,7 +36,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -52,13 +52,13 @@ from ..core.config import ReorderConfig
 from ..core.report import Report
 from ..core.selection import UnknownSite
 from .floor_division import mend_floor_division
-from .names import PoolName, name_pools
+from .names import PoolName, give_names, name_pools
 from .op.conv2d_max_pool2d import NAME as FUSED
 from .passes import ReorderActivations
 
 logger = logging.getLogger("tvm_reorder")
 _FIRST_PASS = "SimplifyInference"  # runs at every level, and nowhere else in the pipelines
-_PIPELINE = "sequential"  # the pipelines themselves; their first passes drop the source names
+_NAMELESS = "ToBasicBlockNormalForm"  # drops the pools' names
 _ANCHOR = "FlattenAtrousConv"
 _FALLBACK_ANCHOR = "FuseOps"
 _TYPING = "InferType"
@@ -105,8 +105,9 @@ class Session(PassInstrument):
         """Run the pass on the module when its place in the pipeline has come."""
         if _session.get() is not self:
             return  # the block is over, or another one is open inside it
-        if info.name == _PIPELINE:
-            self._remember(mod)
+        if info.name == _NAMELESS and not self._is_busy:
+            with suppress(Exception):  # names are not worth a build
+                self._thread.names = name_pools(mod)
         if info.name == _FIRST_PASS:
             self._thread.is_done = False
         is_late = info.name == _FALLBACK_ANCHOR and not getattr(self._thread, "is_done", True)
@@ -118,6 +119,17 @@ class Session(PassInstrument):
             self._take_place(mod)
         finally:
             self._thread.is_busy, self._thread.names = False, ()
+
+    def run_after_pass(self, mod, info):
+        """Put the pools' names back behind the pass that drops them."""
+        if info.name == _NAMELESS and _session.get() is self and not self._is_busy:
+            with suppress(Exception):
+                give_names(mod, self._names())
+
+    @property
+    def _is_busy(self) -> bool:
+        """True while the pass itself runs, which may compile something."""
+        return getattr(self._thread, "is_busy", False)
 
     def _take_place(self, mod) -> None:
         """Run the pass on a module of the pipeline and put its functions in place."""
@@ -136,14 +148,6 @@ class Session(PassInstrument):
     def _run(self, mod) -> tvm.IRModule:
         # A Sequential, because it is what heeds opt_level and disabled_pass.
         return tvm.transform.Sequential([self._reorder])(mod)
-
-    def _remember(self, mod) -> None:
-        """Keep the names that the pools have before the pipeline's passes drop them."""
-        if getattr(self._thread, "is_busy", False) or not isinstance(mod, tvm.IRModule):
-            return
-        names = name_pools(mod)
-        if any(name.own != name.build for name in names):
-            self._thread.names = names
 
     def _names(self) -> Sequence[PoolName]:
         return getattr(self._thread, "names", ())
@@ -175,6 +179,7 @@ class _LastPass(Session):
 
     def run_after_pass(self, mod, info) -> None:
         """Remember which functions have their types."""
+        super().run_after_pass(mod, info)
         if info.name == _TYPING:
             self._typed = frozenset(mod.functions.values())
 
