@@ -29,7 +29,7 @@ from .reductions import is_reduction
 from .rules import Match
 from .rules.rule import find_roots
 from .sites import FunctionGraph, op_name
-from .steps import Step, count_uses
+from .steps import Step, count_uses, find_moves
 
 _POOLS = frozenset(MAX_POOLS + AVERAGE_POOLS)
 _ANCHORED = (Home.PRODUCER, Home.ANOTHER_POOL)
@@ -64,9 +64,9 @@ def find_home(graph: FunctionGraph, pool: relay.Call, match: Match, moved: int) 
     home = homes.pop() if len(homes) == 1 else Home.COPY
     if joins:
         return home if home is Home.PRODUCER else Home.COPY
-    if any(step.moves for step in steps):
+    if find_moves(steps):
         return Home.COPY
-    if not all(_is_elementwise(step) for step in steps):  # the importer's flattened PReLU
+    if not all(_is_elementwise(step) for step in steps):  # a flattened PReLU, moves and back
         return Home.ALONE if home in _ANCHORED else home
     if home in _ANCHORED:
         return home
