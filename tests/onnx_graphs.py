@@ -154,7 +154,7 @@ GRAPHS = {
         ("MaxPool", "a", "y", POOL),
         s=np.float32(0.05),
         z=np.uint8(128),
-        k=np.random.default_rng(1).integers(-90, 90, (4, 3, 3, 3)).astype("int8"),
+        k=np.random.default_rng(1).integers(-90, 90, (16, 3, 3, 3)).astype("int8"),
         ks=np.float32(0.02),
         kz=np.int8(0),
         os=np.float32(0.1),

@@ -71,7 +71,8 @@ def lines(path) -> list[dict]:
 
 def test_a_real_run_and_what_the_other_commands_make_of_it(model, tmp_path, capsys):
     path = str(tmp_path / "sites.jsonl")
-    assert main(["tune-sites", model, "-o", path, "--repeat", "2", "--json", "-"]) == 0
+    arguments = ["tune-sites", model, "-o", path, "--target", "llvm", "--repeat", "2"]
+    assert main([*arguments, "--json", "-"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["records"] == path and result["target"] == "llvm"
     (site,) = result["sites"]
@@ -79,7 +80,8 @@ def test_a_real_run_and_what_the_other_commands_make_of_it(model, tmp_path, caps
     assert all(len(times) == 2 for times in site["time_ms"].values())
     (record,) = lines(path)
     assert record["times_ms"] == site["time_ms"] and record["workload"] == site["workload"]
-    assert main(["inspect", model, "--records", path, "--json", "-"]) == 0
+    arguments = ["inspect", model, "--records", path, "--target", "llvm", "--json", "-"]
+    assert main(arguments) == 0
     inspected = json.loads(capsys.readouterr().out)["sites"][0]["decision"]
     assert inspected["basis"] == "records"
     assert site["decision"].startswith(f"{inspected['action']} by records")
@@ -128,8 +130,8 @@ def test_a_cut_last_line_costs_that_site_only(two_sites, tmp_path, tuned, capsys
 
 def test_records_of_other_circumstances_stay_and_do_not_count(two_sites, tmp_path, tuned, capsys):
     path = tmp_path / "sites.jsonl"
-    assert main(["tune-sites", two_sites, "-o", str(path)]) == 0
-    assert main(["tune-sites", two_sites, "-o", str(path), "--target", "llvm -num-cores=1"]) == 0
+    for target in ("llvm", "llvm -num-cores=1"):
+        assert main(["tune-sites", two_sites, "-o", str(path), "--target", target]) == 0
     assert len(tuned) == 4 and len(lines(path)) == 4
     said = capsys.readouterr().err
     assert "2 lines skipped: line 1 is for the target 'llvm' but must be for" in said

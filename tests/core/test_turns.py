@@ -19,14 +19,18 @@ class Recorder:
 def test_each_comes_first_in_turn():
     log, steps = [], []
     runners = {name: Recorder(name, 100.0, log) for name in "abc"}
-    times = time_in_turns(runners, 3, lambda: steps.append(0))
+    times = time_in_turns(runners, 3, lambda: steps.append(0), lambda: 0)
     assert times == {name: [100.0] * 3 for name in "abc"} and len(steps) == 3
     assert "".join(name for name, _ in log) == "abc" + "abc" + "bca" + "cab"
 
 
 def test_a_round_of_the_slowest_fills_the_clock_and_all_repeat_alike():
     log = []
-    time_in_turns({"a": Recorder("a", 0.1, log), "b": Recorder("b", ROUND_MS / 4, log)}, 1)
+    time_in_turns(
+        {"a": Recorder("a", 0.1, log), "b": Recorder("b", ROUND_MS / 4, log)},
+        1,
+        waited_ns=lambda: 0,
+    )
     assert log == [("a", 1), ("b", 1), ("a", 4), ("b", 4)]
 
 

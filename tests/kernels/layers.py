@@ -21,7 +21,7 @@ from tvm_reorder.relay.op.conv2d_max_pool2d.tuned import fused_workload, plain_w
 
 from ..relay.networks import TARGET, constant, module
 
-LANES = 16  # of TARGET
+LANES = {"skylake-avx512": 16, "core-avx2": 8}.get(TARGET.rpartition("=")[2], 4)
 LOWEST = np.finfo("float32").min
 
 

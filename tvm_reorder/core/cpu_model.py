@@ -103,6 +103,13 @@ class CpuModel:
         evaluations = self._evaluations(workload, workload.pooled)
         return (kernel_ms or self.fused(geometry, self.best_tile(geometry))) + evaluations
 
+    def steps(self, workload: SiteWorkload, action: Action) -> float:
+        """Milliseconds of the moved steps' own evaluations under an action."""
+        if action is Action.KEEP:
+            return self._evaluations(workload, workload.elements)
+        ends = 2 if workload.ends == "both" else 1
+        return ends * self._evaluations(workload, workload.pooled)
+
     def best_tile(self, geometry: FusedGeometry) -> Tile:
         """The tile with the least expected time."""
         return self.ranked_tiles(geometry)[0]
