@@ -14,10 +14,7 @@ from tvm_reorder.core.workload import Home, SiteWorkload
 
 KEEP, EXCHANGE, FUSE = Action
 POSSIBLE = {KEEP, EXCHANGE}
-ALONE, ANOTHER_POOL, COPY, PRODUCER, THIS_POOL = (
-    *(Home.ALONE, Home.ANOTHER_POOL, Home.COPY),
-    *(Home.PRODUCER, Home.THIS_POOL),
-)
+PRODUCER, ANOTHER_POOL, COPY, ALONE, THIS_POOL = Home
 CHEAP, DEAR = ("nn.relu",), ("sigmoid",)
 TWO_THREADS, GPU = CpuModel(threads=2), find_gpu_model("sm_90")
 

@@ -90,6 +90,16 @@ def transpose(x, groups=1):
     return relay.nn.conv2d_transpose(x, constant(weight), **options)
 
 
+def gate(x):
+    return x * relay.sigmoid(relay.mean(x, [2, 3], keepdims=True))
+
+
+def normalise(x):
+    mean = relay.mean(x, [2, 3], keepdims=True)
+    spread = relay.variance(x, [2, 3], keepdims=True)
+    return (x - mean) * relay.rsqrt(spread + relay.const(1e-5))
+
+
 def two(x):
     return [convolve(x, seed=seed) for seed in (1, 2)]
 
@@ -111,6 +121,10 @@ PRODUCERS = {
     "pool": ("NCHW", lambda x: relay.nn.max_pool2d(x, (3, 3), padding=(1, 1)), "nn.max_pool2d"),
     "branches": ("NCHW", lambda x: two(x), None),
     "branches of inputs": ("NCHW", lambda x: [x, relay.nn.max_pool2d(x)], None),
+    "sum of inputs": ("NCHW", lambda x: x + relay.var("y", shape=shape_of(x)), "elementwise"),
+    "gated": ("NCHW", gate, "elementwise"),
+    "gated convolution": ("NCHW", lambda x: gate(convolve(x)), "elementwise"),
+    "instance norm": ("NCHW", normalise, "elementwise"),
     "dilated depthwise": ("NCHW", lambda x: convolve(x, groups=8, dilation=2), None),
     "depthwise NHWC": ("NHWC", lambda x: convolve(x, "NHWC", groups=8), None),
     "grouped NHWC": ("NHWC", lambda x: convolve(x, "NHWC", groups=2), None),

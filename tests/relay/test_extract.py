@@ -75,10 +75,19 @@ def test_the_branches_of_a_concatenation_belong_to_the_site():
     assert sorted(inputs_of(mod)) == [(1, 3, 8, 8), (1, 3, 8, 8), (1, 5, 8, 8)]
 
 
-def test_what_no_step_computes_becomes_an_input():
-    mod = only_pool(module(max_pool(relay.nn.relu(relay.nn.avg_pool2d(image(), (3, 3))))))
+def test_what_comes_from_memory_becomes_an_input():
+    mod = only_pool(module(max_pool(relay.nn.relu(relay.nn.lrn(image())))))
     assert operators(mod) == ["nn.relu", "nn.max_pool2d"]
-    assert inputs_of(mod) == [(1, 3, 6, 6)]
+    assert inputs_of(mod) == [(1, 3, 8, 8)]
+
+
+def test_what_shares_a_kernel_with_the_steps_belongs_to_the_site():
+    mod = only_pool(module(max_pool(relay.nn.relu(relay.nn.avg_pool2d(image(), (3, 3))))))
+    assert operators(mod) == ["nn.avg_pool2d", "nn.relu", "nn.max_pool2d"]
+    total = conv2d(image()) + relay.exp(relay.var("y", shape=(1, 4, 8, 8)))
+    mod = only_pool(module(max_pool(relay.tanh(total))))
+    assert operators(mod) == ["nn.conv2d", "add", "tanh", "nn.max_pool2d"]
+    assert inputs_of(mod) == [(1, 3, 8, 8), (1, 4, 8, 8)]
 
 
 def test_composites_explicit_padding_and_inputs_read_twice():

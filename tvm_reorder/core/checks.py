@@ -258,8 +258,8 @@ def _direction_refusal(total: MonotoneMap, link: Link) -> Refusal:
             total.why,
             f"{link.map.name} as computed on {link.dtype}",
             total.detail,
-            "proven to rise, fall or be a valley, or certified (tvm-reorder certify --model MODEL, "
-            "or certify='auto')",
+            "proven or measured to rise, fall or be a valley",
+            "tvm-reorder certify --model MODEL, or certify=auto, sweeps it",
         )
     words = total.detail or _NOT_A_VALLEY
     required = "rising, falling or a valley"

@@ -21,6 +21,7 @@ from ..core.refusal import Reason, Refusal, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
 from .facts import read_dtype
 from .flat_prelu import read_flat_prelu
+from .fused_with import is_elementwise_kernel
 from .integer_bounds import find_overflow_behind, read_integer_bound
 from .moves import Moves, as_moved, is_flat_prelu, is_move, read_moves, undo_one_another
 from .nan import do_keep_nan
@@ -123,11 +124,11 @@ def _find_overflow_behind(graph, pool, chain: Chain) -> Refusal | None:
 def _doubt_producer(graph, pool, top, base, steps, scene) -> Refusal | None:
     """Why it is not known that the steps are computed in one expression, where they stand."""
     uses = count_uses(base, steps[-1].region) if steps else 1
-    is_apart = graph.users(base) != uses or isinstance(base, relay.Var)
-    is_apart = is_apart or any(step.link.shared for step in steps)
+    is_plain = is_elementwise_kernel(graph, base, uses)
+    is_apart = is_plain or any(step.link.shared for step in steps)
     is_joined = is_apart and not top.same_as(scene.pool.data_of(pool))
     are_moved = any(step.moves for step in steps)
-    return scene.pairs.kernels.doubt_producer(base, is_joined, are_moved)
+    return scene.pairs.kernels.doubt_producer(base, is_joined, are_moved, is_plain)
 
 
 def _describe_base(graph: FunctionGraph, base: relay.Expr) -> str:

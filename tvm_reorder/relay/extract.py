@@ -1,7 +1,7 @@
 """Each distinct site of a model as a small module of its own, to be built and timed alone.
 
 A site is cut where its data comes in from memory: what shares a kernel with its steps
-(``placement.py``) belongs to it, or another kernel than the model's would be timed.  What stands
+(``fused_with.py``) belongs to it, or another kernel than the model's would be timed.  What stands
 behind the pool is left out.
 """
 
@@ -18,9 +18,9 @@ from ..core.report import Report
 from ..core.workload import SiteWorkload
 from .chains import read_steps
 from .facts import read_constant, read_pool, read_shape
+from .fused_with import find_kernel
 from .lets import open_graph
 from .names import is_relay_graph
-from .placement import find_kernel
 from .scene import Scene
 from .sites import FunctionGraph, op_name
 from .steps import Step, count_uses

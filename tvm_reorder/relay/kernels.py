@@ -19,7 +19,9 @@ How it is known
 
 A kernel without a producer
     Where nobody fuses the chain with its producer, because another operator reads that too, or it
-    is the function's input, the chain is a kernel of its own, and AutoInlineInjective's.
+    is the function's input, the chain is a kernel of its own, and AutoInlineInjective's.  So is one
+    of elementwise operators alone, as of a residual sum of inputs or a squeeze-and-excite product
+    (``fused_with.py``).
 """
 
 from __future__ import annotations
@@ -81,7 +83,11 @@ class Kernels:
         return self.target is None or may_contract(self.target, dtype)
 
     def doubt_producer(
-        self, base: relay.Expr, is_joined: bool = False, are_moved: bool = False
+        self,
+        base: relay.Expr,
+        is_joined: bool = False,
+        are_moved: bool = False,
+        is_plain: bool = False,
     ) -> Refusal | None:
         """Why steps over `base` are not known to be computed in one expression.
 
@@ -93,13 +99,15 @@ class Kernels:
             True if the kernel of a concatenation may take in the steps.
         are_moved : bool
             True if something between them only moves values.
+        is_plain : bool
+            True if no producer is in the kernel: elementwise operators alone, or the steps.
         """
         name = op_name(base)
         if self.obstacle:
             return _refuse(name, self.obstacle)
         if is_joined or are_moved:
             return _refuse("what joins or moves values", "not known")
-        if isinstance(base, relay.Var) or name in _INLINING_POOLS:
+        if is_plain or name in _INLINING_POOLS:
             return None
         if name not in _INLINING_PRODUCERS:
             return _refuse(name, "not known")

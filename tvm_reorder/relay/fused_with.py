@@ -1,0 +1,109 @@
+"""What FuseOps puts into one kernel with the steps on a value.
+
+Rules (``src/relay/analysis/graph_partitioner.cc``)
+    * A convolution, a dense layer or a pool takes along the elementwise steps behind it, up to
+      the next operator of another kind or the next value with a second user.
+    * Elementwise, broadcast and injective operators (sums, concatenations, transposes) join each
+      other: they are one kernel, which reads and writes every value once.
+    * Inputs, values with a second user and results of reductions and opaque operators are read
+      from memory: the steps on them begin a kernel.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tvm import relay
+from tvm.ir import Op
+from tvm.relay.op import OpPattern
+
+from ..core.workload import Home
+from .facts import read_shape
+from .patterns import AVERAGE_POOLS, MAX_POOLS
+from .sites import FunctionGraph, op_name
+from .steps import count_uses
+
+_POOLS = frozenset([*MAX_POOLS, *AVERAGE_POOLS])
+ANCHORED = (Home.PRODUCER, Home.ANOTHER_POOL)
+
+
+class Kernel(NamedTuple):
+    """What shares a kernel with the steps on a value.
+
+    Parameters
+    ----------
+    home : Home
+        As far as the value decides it.
+    calls : tuple of relay.Expr
+        The value and the operators above it, up to the one that makes it that home; empty if it
+        is read from memory.
+    """
+
+    home: Home
+    calls: tuple[relay.Expr, ...] = ()
+
+
+_FROM_MEMORY = Kernel(Home.ALONE)
+
+
+def find_kernel(graph: FunctionGraph, value: relay.Expr, uses: int) -> Kernel:
+    """The kernel of the steps on a value, which use it `uses` times."""
+    if not graph.is_private(value, uses):
+        return _FROM_MEMORY
+    if isinstance(value, relay.TupleGetItem):
+        is_split = graph.users(value.tuple_value) > 1
+        return _FROM_MEMORY if is_split else _copy(value, value.tuple_value)
+    pattern = read_pattern(value)
+    if pattern == OpPattern.OUT_ELEMWISE_FUSABLE:
+        return Kernel(Home.ANOTHER_POOL if op_name(value) in _POOLS else Home.PRODUCER, (value,))
+    if pattern == OpPattern.INJECTIVE:
+        return _copy(value, *(each for each in value.args if isinstance(each, relay.Tuple)))
+    if pattern > OpPattern.INJECTIVE:
+        return _FROM_MEMORY
+    for argument in value.args:
+        above = _find_above(graph, value, argument)
+        if above.home in ANCHORED:
+            return Kernel(above.home, (value, *above.calls))
+    return _copy(value)
+
+
+def is_elementwise_kernel(graph: FunctionGraph, value: relay.Expr, uses: int) -> bool:
+    """True if the steps on a value share a kernel with elementwise operators alone, or with none.
+
+    TVM schedules it with AutoInlineInjective.  `uses` is how often the steps use the value.
+    """
+    shape, waiting = read_shape(value.checked_type), {value: uses}
+    while waiting:
+        latest = max(waiting, key=graph.index)  # all its users have been seen
+        if not graph.is_private(latest, waiting.pop(latest)):
+            continue  # somebody else reads it, so it comes from memory
+        pattern = read_pattern(latest)
+        is_anchor = pattern == OpPattern.OUT_ELEMWISE_FUSABLE
+        is_anchor = is_anchor and read_shape(latest.checked_type) == shape
+        is_part = isinstance(latest, (relay.Tuple, relay.TupleGetItem))
+        if is_anchor or is_part or pattern == OpPattern.INJECTIVE:
+            return False
+        for argument in latest.args if pattern <= OpPattern.BROADCAST else ():
+            waiting[argument] = waiting.get(argument, 0) + 1
+    return True
+
+
+def _copy(*calls: relay.Expr) -> Kernel:
+    return Kernel(Home.COPY, calls)
+
+
+def _find_above(graph: FunctionGraph, value: relay.Call, argument: relay.Expr) -> Kernel:
+    """The kernel of an argument, if FuseOps may take `value` along in it: it has the same shape."""
+    if not isinstance(argument, relay.Call):
+        return _FROM_MEMORY
+    if read_shape(argument.checked_type) != read_shape(value.checked_type):
+        return _FROM_MEMORY
+    return find_kernel(graph, argument, count_uses(argument, [value]))
+
+
+def read_pattern(value: relay.Expr) -> int:
+    """How FuseOps sees a value (``OpPattern``)."""
+    if not isinstance(value, relay.Call) or not isinstance(value.op, Op):
+        return OpPattern.OPAQUE
+    pattern = value.op.get_attr("TOpPattern")
+    return OpPattern.OPAQUE if pattern is None else int(pattern)
