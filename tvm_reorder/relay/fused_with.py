@@ -67,6 +67,24 @@ def find_kernel(graph: FunctionGraph, value: relay.Expr, uses: int) -> Kernel:
     return _copy(value)
 
 
+def find_anchor(graph: FunctionGraph, value: relay.Expr, uses: int) -> relay.Expr:
+    """The operator by which the kernel of the steps on a value is scheduled, if it is known.
+
+    Of several convolutions FuseOps takes one along; `value` itself stands for a kernel of which
+    nobody says which.
+    """
+    kernel = find_kernel(graph, value, uses)
+    if kernel.home not in ANCHORED or any(_joins(graph, call) for call in kernel.calls[:-1]):
+        return value
+    return kernel.calls[-1]
+
+
+def _joins(graph: FunctionGraph, call: relay.Call) -> bool:
+    """True if more than one argument has a kernel that could take the call along."""
+    homes = [_find_above(graph, call, argument).home for argument in dict.fromkeys(call.args)]
+    return sum(home in ANCHORED for home in homes) > 1
+
+
 def is_elementwise_kernel(graph: FunctionGraph, value: relay.Expr, uses: int) -> bool:
     """True if the steps on a value share a kernel with elementwise operators alone, or with none.
 
