@@ -104,6 +104,29 @@ def two(x):
     return [convolve(x, seed=seed) for seed in (1, 2)]
 
 
+def scale_by_input(x):
+    return relay.nn.relu(convolve(x)) * relay.var("s", shape=(CHANNELS, 1, 1))
+
+
+def cut(x):
+    return relay.strided_slice(x, [0, 0, 1, 0], list(shape_of(x)))
+
+
+def turn(x, last):
+    """Channels last, or first again (3)."""
+    return relay.transpose(x, [0, 2, 3, 1] if last == 1 else [0, 3, 1, 2])
+
+
+def flatten(x):
+    rows, columns = shape_of(x)[2:]
+    return relay.reshape(x, (1, CHANNELS, rows // 2, columns * 2))
+
+
+def lay_out(x, layout):
+    """From a layout to the other one."""
+    return relay.layout_transform(x, layout, "NHWC" if layout == "NCHW" else "NCHW")
+
+
 # name -> layout, what computes the chain's input, what the table calls it
 PRODUCERS = {
     "conv": ("NCHW", convolve, ("nn.conv2d", "NCHW", "plain")),
@@ -125,6 +148,16 @@ PRODUCERS = {
     "gated": ("NCHW", gate, "elementwise"),
     "gated convolution": ("NCHW", lambda x: gate(convolve(x)), "elementwise"),
     "instance norm": ("NCHW", normalise, "elementwise"),
+    "scaled conv": ("NCHW", scale_by_input, ("nn.conv2d", "NCHW", "plain")),
+    "sliced conv": ("NCHW", lambda x: cut(convolve(x)), "elementwise"),
+    "cut in front": ("NCHW", lambda x: cut(gate(convolve(x))), "elementwise"),
+    "turned conv": ("NCHW", lambda x: turn(convolve(turn(x, 1), "NHWC"), 3), "elementwise"),
+    "reshaped conv": ("NCHW", lambda x: flatten(convolve(x)), "elementwise"),
+    "laid out conv": (
+        "NHWC",
+        lambda x: lay_out(convolve(lay_out(x, "NHWC")), "NCHW"),
+        "elementwise",
+    ),
     "dilated depthwise": ("NCHW", lambda x: convolve(x, groups=8, dilation=2), None),
     "depthwise NHWC": ("NHWC", lambda x: convolve(x, "NHWC", groups=8), None),
     "grouped NHWC": ("NHWC", lambda x: convolve(x, "NHWC", groups=2), None),

@@ -300,7 +300,8 @@ def test_rounding_by_sign():
     moved = relay.layout_transform(relay.right_shift(rounded, constant(3, "int32")), "NCHW", "NHWC")
     inputs = {"x": RNG.integers(-128, 128, (1, 3, 8, 8)).astype("int8")}
     (site,) = assert_same_results(module(max_pool(moved, layout="NHWC")), inputs).sites
-    assert site.status is Status.EXCHANGED and site.chain[-2:] == ("rounding by sign", "right_shift")
+    assert site.status is Status.EXCHANGED
+    assert site.chain[-2:] == ("rounding by sign", "right_shift")
 
 
 # --- what is refused, and for what reason -------------------------------------------------------
