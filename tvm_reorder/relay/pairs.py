@@ -6,6 +6,7 @@ What counts as a product that meets a sum
     * Any of them behind what LLVM drops or makes a sign of: negation, float casts, factors of 1
       and -1, a 0 that is added.
     * Any of them behind what only moves values.
+    * Any of them behind a sum that a difference takes away again, see `_cancels`.
     * The sum is ``add``, ``subtract``, ``nn.bias_add``; behind the pool also any operator that
       could share the pool's kernel and of which nobody says here that it adds nothing.
 
@@ -227,13 +228,16 @@ def _find_passed_on(expr: relay.Expr) -> Sequence[relay.Expr]:
 
 
 def find_passed(expr: relay.Expr) -> relay.Expr | None:
-    """The value of which a step gives at most another sign or dtype; None for other steps."""
+    """The value of which an operator gives at most another sign or dtype; None for others."""
     name = op_name(expr)
     if name in TRANSPARENT or name in IDENTICAL:
         is_float = (read_dtype(expr.args[0]) or "").startswith(("float", "bfloat"))
         return expr.args[0] if is_float else None
     if name == "nn.leaky_relu":
         return expr.args[0] if abs(float(expr.attrs.alpha)) == 1 else None
+    remaining = next(_find_remaining(expr), None)
+    if remaining is not None:
+        return remaining
     for position in (*_SCALED.get(name, ()), *_SHIFTED.get(name, ())):
         operand = read_constant(expr.args[position])
         if operand is not None and _is_neutral(operand, name):
@@ -308,6 +312,17 @@ def _cancelled_by(call: relay.Expr) -> Iterator[relay.Expr]:
         total = _strip_identical(value)
         if _cancels(total, other):
             yield total
+
+
+def _find_remaining(call: relay.Expr) -> Iterator[relay.Expr]:
+    """What a difference leaves of the sums that it cancels: x of (x + y) - y, y of x - (x + y)."""
+    if op_name(call) != "subtract":
+        return
+    for value, other in zip(call.args, reversed(call.args)):
+        total = _strip_identical(value)
+        if _cancels(total, other):
+            first, second = total.args
+            yield second if _is_same(_strip_identical(first), _strip_identical(other)) else first
 
 
 def _cancels(total: relay.Expr, other: relay.Expr) -> bool:
