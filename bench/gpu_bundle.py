@@ -17,8 +17,9 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
@@ -110,33 +111,38 @@ def _run(args: argparse.Namespace) -> int:
     saved = read_document(STEM)
     document = {rows: saved.get(rows, []) for rows in KEYS}
     failed = False
-    for folder in folders:
-        for rows, what, measure in _plan(folder, args):
-            try:
-                new = measure()
-            except Exception as error:  # one measurement must not cost the others
-                failed = True
-                say(f"{folder.name}, {what}: {first_line(error)}", sys.stderr)
-                continue
-            document[rows] = merge_rows(document[rows], new, KEYS[rows])
-            save_results(STEM, document, tabulate(document))
-            for line in map(" ".join, tabulate({name: [] for name in KEYS} | {rows: new})[1:]):
-                say(line, sys.stderr)
-        gc.collect()
+    for rows, what, measure in chain.from_iterable(map(partial(_plan, args), folders)):
+        try:
+            new = measure()
+        except Exception as error:  # one measurement must not cost the others
+            failed = True
+            say(f"{what}: {first_line(error)}", sys.stderr)
+            continue
+        document[rows] = merge_rows(document[rows], new, KEYS[rows])
+        save_results(STEM, document, tabulate(document))
+        for line in tabulate({name: [] for name in KEYS} | {rows: new})[1:]:
+            say(" ".join(line), sys.stderr)
     write_results(STEM, document, tabulate(document))
     return 1 if failed else 0
 
 
-def _plan(folder: Path, args: argparse.Namespace) -> Iterator[tuple]:
+def _plan(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, str, Callable]]:
     """The measurements of one network: the list of their rows, a name, and what measures."""
     from . import bundle_run
 
-    opened = bundle_run.OpenCase(folder)
+    opened = cache(lambda: bundle_run.OpenCase(folder))  # once, and not before it is measured
     for fusing in ("fused", "apart"):
-        measure = partial(bundle_run.measure_networks, opened, fusing, args.repeat, args.inputs)
-        yield "rows", fusing, measure
-    yield "layers", "layers", partial(bundle_run.measure_layers, opened, args.repeat)
-    yield "kernels", "kernels", partial(bundle_run.time_kernels, opened, "fused")
+        compare = lambda fusing=fusing: bundle_run.measure_networks(
+            opened(), fusing, args.repeat, args.inputs
+        )
+        yield "rows", f"{folder.name}, {fusing}", compare
+    yield (
+        "layers",
+        f"{folder.name}, layers",
+        lambda: bundle_run.measure_layers(opened(), args.repeat),
+    )
+    yield "kernels", f"{folder.name}, kernels", lambda: bundle_run.time_kernels(opened(), "fused")
+    gc.collect()  # VGG's weights lie on the GPU once for each build
 
 
 def tabulate(document: dict) -> list[list[str]]:
