@@ -8,7 +8,8 @@ of doing it that can be done there:
     saved(way)  = time as it is - time that way
     residual    = saved, as the model promises - saved, as measured
 
-A positive residual is a promise not kept.  The model has two parts, so its error has two:
+A positive residual is a promise not kept.  Ways of which the model promises nothing are not taken,
+so they do not count.  The model has two parts, so its error has two:
 
 kernels
     Where the moved steps cost nothing (ReLU, bias), the residual over the expected time of the
@@ -88,7 +89,6 @@ def find_residuals(rows: Iterable[dict]) -> Iterator[Residual]:
         for way in ("exchange", "fuse"):
             if way not in times or expected.get(way) is None:
                 continue
-            # Only the convolution's part of a site without one is left out of the expectation.
             saved = [was - now for was, now in zip(times["stock"], times[way], strict=True)]
             yield Residual(
                 row["site"],
@@ -109,7 +109,7 @@ def find_errors(residuals: Iterable[Residual]) -> dict[str, float]:
     ValueError
         If there are not at least two residuals of either kind.
     """
-    residuals = list(residuals)
+    residuals = [each for each in residuals if each.promised > 0]
     kernels = _quantile([r.shortfall / r.kernels for r in residuals if not r.steps], "without")
     steps = [(r.shortfall - kernels * r.kernels) / r.steps for r in residuals if r.steps > 0]
     return {"kernels": kernels, "steps": _quantile(steps, "with")}
@@ -122,9 +122,10 @@ def _quantile(values: list[float], kind: str) -> float:
 
 
 def tabulate(residuals: list[Residual], errors: dict[str, float]) -> list[list[str]]:
-    """The largest shortfalls first, the quantiles last."""
+    """What was promised, the largest shortfalls first, and the quantiles last."""
     header = ["site", "way", "threads", "promised ms", "measured ms", "shortfall, of the kernels"]
-    ordered = sorted(residuals, key=lambda r: -r.shortfall / r.kernels)
+    promises = (each for each in residuals if each.promised > 0)
+    ordered = sorted(promises, key=lambda r: -r.shortfall / r.kernels)
     quantile_row = [f"{QUANTILE} % quantiles", "", "", "", ""]
     quantile_row.append(f"{errors['kernels']:.2%} of the kernels, {errors['steps']:.0%} of steps")
     return [header, *map(_tabulate_row, ordered), quantile_row]

@@ -1,8 +1,15 @@
 """The model's residuals and the gain demanded for them, on made-up rows; nothing is timed."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+import bench
 from bench.residuals import Residual, find_errors, find_residuals, tabulate
+from tvm_reorder.core.cpu_model import CpuModel
+
+RESIDUALS = Path(bench.__file__).parent / "results" / "avx2" / "residuals.json"
 
 
 def row(site, promised, measured, steps=0.0, **fields):
@@ -37,7 +44,9 @@ def test_ways_that_are_not_possible_have_none():
 
 def test_errors_cover_nine_promises_of_ten():
     cheap = [row(f"c{k}", promised=1.0, measured=1.0 - k / 10) for k in range(11)]
+    not_promised = [row("n", promised=-0.1, measured=-5.0)] * 9
     found = list(find_residuals(cheap + [row("s", 3.0, 1.0, steps=4.0)] * 2))
+    assert find_errors([*found, *find_residuals(not_promised)]) == find_errors(found)
     errors = find_errors(found)
     assert errors["kernels"] == pytest.approx(0.09)
     # 2 ms short, 0.09 * 6 ms of them the kernels', the rest of the 3 ms that steps should save
@@ -50,6 +59,12 @@ def test_errors_cover_nine_promises_of_ten():
 def test_a_model_that_promises_too_little_has_no_error():
     rows = [row(f"c{k}", 1.0, 2.0) for k in range(3)] + [row("s", 3.0, 4.0, steps=4.0)] * 2
     assert find_errors(find_residuals(rows)) == {"kernels": 0.0, "steps": 0.0}
+
+
+def test_the_models_errors_are_the_measured_ones():
+    measured, model = json.loads(RESIDUALS.read_text()), CpuModel(threads=1)
+    assert model.kernels_error == round(measured["kernels"], 3)
+    assert model.steps_error == round(measured["steps"], 3)
 
 
 def test_too_few_sites():
