@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import tvm
 from tvm import relay
 from tvm.ir import Op
 
@@ -62,7 +63,7 @@ def _sides(value) -> Iterator[str]:
 
 def _steps(value) -> Iterator[str]:
     numbers = [int(number) for number in _numbers(value)]
-    yield from {"1" if number == 1 else "more" for number in numbers}
+    yield from {"1" if n == 1 else "more" if n > 1 else "negative" for n in numbers}
     if len(set(numbers)) > 1:
         yield "unequal"
 
@@ -101,7 +102,7 @@ ATTRIBUTES: dict[str, Attribute] = {
     ),
     "pad_mode": Attribute(_text, ("constant", "edge", "reflect")),
     "pool_size": Attribute(_steps, ("1", "more", "unequal")),
-    "strides": Attribute(_steps, ("1", "more", "unequal")),
+    "strides": Attribute(_steps, ("1", "more", "negative", "unequal")),
     "dilation": Attribute(_steps, ("1", "more", "unequal")),
     "ceil_mode": Attribute(lambda value: _text(bool(value)), _BOTH),
     "layout": Attribute(_text, (*_LAYOUTS, "NCHW2c", "CNHW")),
@@ -124,6 +125,13 @@ ATTRIBUTES: dict[str, Attribute] = {
     "dtype": Attribute(_text, DTYPES),
     "multiplier": Attribute(_signs, ("negative", "positive")),
     "shift": Attribute(_signs, _SIGNS),
+    "begin": Attribute(_signs, _SIGNS),
+    "end": Attribute(_signs, ("negative", "positive")),
+    "slice_mode": Attribute(_text, ("end", "size")),
+    "mode": Attribute(_text, ("clip", "wrap", "fast")),
+    "batch_dims": Attribute(_text, ("0", "1")),
+    "src_layout": Attribute(_text, (*_LAYOUTS, "NCHW2c")),
+    "dst_layout": Attribute(_text, (*_LAYOUTS, "NCHW2c")),
     "axes": Attribute(_axis, ("one in a list", *"0123")),
     "is_lshift_required": Attribute(lambda value: _text(bool(value)), _BOTH),
 }
@@ -148,10 +156,19 @@ def _describe_call(expr: relay.Expr) -> Iterator[str]:
         return
     name = expr.op.name
     yield name
-    for attribute in ATTRIBUTES if expr.attrs is not None else ():
-        if hasattr(expr.attrs, attribute):
-            for each in ATTRIBUTES[attribute].classify(getattr(expr.attrs, attribute)):
-                yield f"{name} {attribute}={each}"
+    for attribute in _list_attributes(name, expr.attrs):
+        for each in ATTRIBUTES[attribute].classify(getattr(expr.attrs, attribute)):
+            yield f"{name} {attribute}={each}"
+
+
+def _list_attributes(name: str, attrs: tvm.ir.Attrs | None) -> list[str]:
+    """Those of `ATTRIBUTES` that an operator has; TVM takes long to say so."""
+    if name not in _of_operator:
+        _of_operator[name] = [each for each in ATTRIBUTES if attrs and hasattr(attrs, each)]
+    return _of_operator[name]
+
+
+_of_operator: dict[str, list[str]] = {}
 
 
 def _describe_steps(steps: list) -> Iterator[str]:

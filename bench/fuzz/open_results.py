@@ -22,7 +22,8 @@ from tvm_reorder.core.licence import Licence
 from .graph import Graph
 from .reference.bounds import lowest
 from .reference.elementwise import ELEMENTWISE, shape_of
-from .reference.placing import MAX_POOLS, MOVES, pad, reduce_windows, split
+from .reference.evaluate import JOINS
+from .reference.placing import MAX_POOLS, MOVES, join, pad, reduce_windows, split
 from .reference.quantised import QUANTISED
 from .run import How, build
 
@@ -111,10 +112,9 @@ class _Marker:
 
     def _mark(self, call: relay.Call, operands: list) -> Marks | list[Marks]:
         name = _name(call)
-        if name == "concatenate":
-            axis = int(call.attrs.axis)
+        if name in JOINS:
             parts = zip(*((marks.nan, marks.infinite, marks.open) for marks in operands[0]))
-            return Marks(*(np.concatenate(each, axis) for each in parts))
+            return Marks(*(join(call, each) for each in parts))
         if name == "split":
             parts = (split(call, each) for each in (operands[0].nan, operands[0].infinite))
             return [Marks(*each) for each in zip(*parts, split(call, operands[0].open))]

@@ -1,7 +1,7 @@
 """The grammar of random graphs: what stands where before a pool, and behind it.
 
     graph  = [producer] stage [stage] [behind]
-    stage  = [fork [movement]] [front] [movement [front]] [let] [side] [pad] pool
+    stage  = [fork [movement]] [front] [{movement} [front]] [let] [side] [pad] pool [let]
     front  = one of `_FRONTS`, what stands before a pool
     behind = one of `_BEHINDS`, what stands behind it
 
@@ -86,11 +86,11 @@ class Writer:
                     self._draw(MOVEMENT)
             if not self._steps or self._is(0.9):
                 self._choose(_FRONTS)(self)
-            if self._is(0.2):
-                self._draw(MOVEMENT)
+            if self._is(0.25):
+                self._move()
                 if self._is(0.4):
                     self._choose(_FRONTS)(self)
-        if self._is(0.04):
+        if self._is(0.05):
             self._add(["let", {}])
         if self._is(0.05):
             self._choose(_SIDES)(self)
@@ -103,8 +103,20 @@ class Writer:
         if is_padded and self._is(0.5):
             self._pad_pool()
         owed, self._owed = self._owed, []
+        if self._is(0.03):
+            self._add(["let", {}])
         for step in owed if self.may_follow else ():
             self._add(step)
+
+    def _move(self) -> None:
+        """A move or several, often of one kind: they may undo one another."""
+        self._draw(MOVEMENT)
+        while self._is(0.35):
+            name = self._steps[-1][0]
+            if name in MOVEMENT and self._is(0.5):
+                self._draw_named(name)
+            else:
+                self._draw(MOVEMENT)
 
     def _pad(self) -> None:
         """A padding, at times with a number of the steps above it."""
@@ -194,6 +206,22 @@ class Writer:
             axis["from_end"] = True
         self._fork(branches, join="concatenate", **axis)
 
+    def stack(self) -> None:
+        """Branches side by side along an axis of their own."""
+        branches = [self._branch(self.random.randint(0, 2)) for _ in range(2)]
+        self._fork(branches, join="stack", axis=self.random.randint(0, 4))
+
+    def join_pools(self) -> None:
+        """Pools of some branches, concatenated or compared: a pool of pools follows."""
+        if not self.may_follow:
+            return
+        pool, join = draw_kind(self.random, POOLS, self._dtype), "concatenate"
+        if self._dtype != "bool" and self._is(0.3):
+            join = self.random.choice(("maximum", "add"))
+        same = self._branch(1) if self._is(0.5) else []
+        branches = [(same or self._branch(self.random.randint(0, 2))) + [pool] for _ in range(2)]
+        self._fork(branches, join=join)
+
     def residual(self) -> None:
         """The value, or another input, added behind some steps."""
         if self._dtype == "bool":
@@ -227,7 +255,7 @@ class Writer:
         return [draw_kind(self.random, PRODUCING, self._dtype)]
 
     def _fork(self, branches: list[list[Step]], **parameters) -> None:
-        self._copies *= 2 if parameters["join"] != "concatenate" else 1
+        self._copies *= 1 if parameters["join"] in ("concatenate", "stack") else 2
         self._steps.append(["fork", {"branches": branches, **parameters}])
 
     # --- another user ----------------------------------------------------------------------------
@@ -259,6 +287,11 @@ class Writer:
             else:
                 self._draw(CONSUMING)
 
+    def reader_in_front(self) -> None:
+        """A softmax, a mean or the like, and steps on it."""
+        self._draw(CONSUMING)
+        self.some_steps()
+
     def cast_behind(self) -> None:
         """Casts, one or two."""
         for _ in range(self.random.randint(1, 2)):
@@ -269,9 +302,10 @@ class Writer:
         self._draw(MOVEMENT)
 
     def producer_behind(self) -> None:
-        """A dense layer behind the pool, or steps where there are to be none."""
-        if self.has_producer and PRODUCING["dense"].takes(self._dtype):
-            self._draw_named("dense")
+        """Another layer behind the pool, or steps where there are to be none."""
+        name = self.random.choice(("dense", "dense", "convolution"))
+        if self.has_producer and PRODUCING[name].takes(self._dtype):
+            self._draw_named(name)
         else:
             self.some_steps()
 
@@ -311,14 +345,16 @@ _FRONTS = {
     Writer.cast_and_back: 4,
     Writer.keep_number: 2,
     Writer.maps_of_one_value: 3,
+    Writer.reader_in_front: 1,
 }
-_FORKS = {Writer.concatenate: 5, Writer.residual: 2, Writer.gate: 2}
+_FORKS = {Writer.concatenate: 5, Writer.stack: 1, Writer.join_pools: 2}
+_FORKS |= {Writer.residual: 2, Writer.gate: 2}
 _SIDES = {Writer.side_value: 1, Writer.side_steps: 1, Writer.side_pool: 1}
 _BEHINDS = {
     Writer.some_steps: 5,
     Writer.sum_behind: 2,
     Writer.product_and_sum: 2,
-    Writer.reader_of_zeros: 1,
+    Writer.reader_of_zeros: 2,
     Writer.cast_behind: 2,
     Writer.movement_behind: 1,
     Writer.producer_behind: 1,

@@ -45,6 +45,8 @@ def run(args: Namespace, stream: TextIO) -> int:
         try:
             for each in examine_all(_deal_groups(deal, args.seed, args.graphs), jobs):
                 outcome.add(each)
+                for failure in each.failures:
+                    _save_failure(failure, args.failures)
                 bar.describe(_say_short(outcome))
                 bar.move_to(outcome.graphs.total())
         except KeyboardInterrupt:
@@ -130,12 +132,17 @@ def _save_failures(outcome: Outcome, folder: Path) -> list[Path]:
         shrunk = recipe
         if number < _MOST_SHRUNK and verdict != "ours crashes":
             shrunk = shrink(recipe, lambda each, v=verdict: examine([each]).graphs[v] > 0)
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"seed{recipe['seed']}_graph{recipe['index']}.json"
-        document = {**failure, "shrunk": shrunk, "machine": describe_machine()}
-        _write(file, document)
-        files.append(file)
+        files.append(_save_failure({**failure, "shrunk": shrunk}, folder))
     return files
+
+
+def _save_failure(failure: dict, folder: Path) -> Path:
+    """The file of a failure, also of one that is still to be shrunk: a killed run keeps it."""
+    recipe = failure["recipe"]
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"seed{recipe['seed']}_graph{recipe['index']}.json"
+    _write(file, {"shrunk": recipe, **failure, "machine": describe_machine()})
+    return file
 
 
 def _write_log(args, outcome: Outcome, seconds: float, files: list[str]) -> None:

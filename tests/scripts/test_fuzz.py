@@ -22,7 +22,9 @@ from bench.fuzz.trial import Outcome, examine
 from bench.fuzz.value import DTYPES, Value
 from tvm_reorder.cli.errors import UsageError
 from tvm_reorder.core.monotone import Direction
+from tvm_reorder.relay import passes
 from tvm_reorder.relay.activations import ACTIVATIONS, Activation
+from tvm_reorder.relay.rules.exchange_chain import ExchangeChain
 
 ROOT = Path(__file__).parents[2]
 SIMPLE = {
@@ -97,13 +99,13 @@ def test_a_planted_rule_is_found_shrunk_saved_and_replayed(planted, tmp_path, ca
         ["sin"],
         layout="NHWC",
         size=[6, 5],
-        licence="strict",
+        licence="ulp:16",
         executor="vm",
         values=["normal", "ties"],
     )
     wide["steps"].append(["tanh", {}])
     innocent = [recipe([name]) for name in ("nn.relu", "tanh", "sigmoid")]
-    group = [{**each, "licence": "strict", "executor": "vm"} for each in (*innocent, wide)]
+    group = [{**each, "licence": "ulp:16", "executor": "vm"} for each in (*innocent, wide)]
     outcome = examine(group)
     assert outcome.graphs == {"equal": 3, "differs": 1}
     (file,) = session._save_failures(outcome, tmp_path)
@@ -143,13 +145,16 @@ def test_what_tvm_itself_simplifies_inexactly_is_no_fault():
     assert examine([recipe(*steps)]).graphs == {"simplified": 1}
 
 
-def test_a_pass_that_fails_is_a_failure(monkeypatch):
-    from tvm_reorder.relay import passes
-
-    def broken(graph, pools):
+@pytest.mark.parametrize(
+    "owner, name",
+    [(passes, "name_pools"), (ExchangeChain, "check")],
+    ids=["on the whole module", "at a site"],
+)
+def test_a_pass_that_fails_is_a_failure(owner, name, monkeypatch):
+    def broken(*arguments):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(passes, "fuse", broken)
+    monkeypatch.setattr(owner, name, broken)
     outcome = examine([recipe(["nn.relu"])])
     assert outcome.graphs == {"pass failed": 1} and "broken" in outcome.failures[0]["detail"]
 

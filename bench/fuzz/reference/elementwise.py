@@ -257,6 +257,18 @@ def _flip(bounds: Bounds) -> Bounds:
     return Bounds(1 - bounds.high, 1 - bounds.low)
 
 
+def _test(is_so) -> Operator:
+    """A test of one value; of values that overflow it may be true or not."""
+
+    def compute(call: relay.Call, x: Bounds) -> Bounds:
+        ends = np.asarray(is_so(x.low), np.float64), np.asarray(is_so(x.high), np.float64)
+        return Bounds(
+            np.where(x.is_open, 0, np.minimum(*ends)), np.where(x.is_open, 1, np.maximum(*ends))
+        )
+
+    return compute
+
+
 def _where(call: relay.Call, condition: Bounds, yes: Bounds, no: Bounds) -> Bounds:
     both = hull(yes, no)
     low = np.where(condition.low > 0, yes.low, np.where(condition.high > 0, both.low, no.low))
@@ -338,6 +350,7 @@ ELEMENTWISE: dict[str, Operator] = {
     "nn.prelu": _prelu,
     "nn.bias_add": _bias_add,
     "cast": _cast,
+    "cast_like": lambda call, x, like: _cast(call, x),
     "add": arithmetic(add),
     "subtract": arithmetic(subtract),
     "multiply": arithmetic(multiply),
@@ -353,6 +366,9 @@ ELEMENTWISE: dict[str, Operator] = {
     "less_equal": _compare(lambda x, y: x.high <= y.low, lambda x, y: x.low <= y.high),
     "greater": _compare(lambda x, y: x.low > y.high, lambda x, y: x.high > y.low),
     "greater_equal": _compare(lambda x, y: x.low >= y.high, lambda x, y: x.high >= y.low),
+    "isnan": _test(np.isnan),
+    "isinf": _test(np.isinf),
+    "isfinite": _test(np.isfinite),
     "where": _where,
     "logical_and": _logical(np.minimum),
     "logical_or": _logical(np.maximum),

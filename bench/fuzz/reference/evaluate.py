@@ -11,7 +11,7 @@ from tvm.ir import Op
 
 from .bounds import Bounds, anything, exact, hull, join_open
 from .elementwise import ELEMENTWISE, shape_of
-from .placing import MOVES, WINDOWS, split
+from .placing import MOVES, WINDOWS, join, split
 from .products import PRODUCTS
 from .quantised import QUANTISED
 
@@ -28,10 +28,12 @@ DEFINED: dict[str, Callable[..., Bounds]] = {**PRODUCTS, **WINDOWS, **_PLACING}
 _OPEN_IN_OPEN_OUT = {**ELEMENTWISE, **QUANTISED}
 _DECIDES = frozenset(["where", "equal", "not_equal", "less", "less_equal", "greater"])
 _DECIDES |= {"greater_equal", "logical_and", "logical_or", "logical_not"}
+_DECIDES |= {"isnan", "isinf", "isfinite"}
 # How many of the operands vary with the data; what is behind them are lists of constants.
-_VARYING = {**dict.fromkeys(QUANTISED, 1), "nn.prelu": 1, "nn.bias_add": 1}
-FILLED = {"zeros": 0.0, "ones": 1.0}
-NAMES = frozenset([*DEFINED, *_OPEN_IN_OPEN_OUT, *FILLED, "concatenate", "split", "zeros_like"])
+_VARYING = {**dict.fromkeys((*QUANTISED, "nn.prelu", "nn.bias_add", "cast_like"), 1)}
+FILLED = {"zeros": 0.0, "ones": 1.0, "zeros_like": 0.0, "ones_like": 1.0}
+JOINS = frozenset(["concatenate", "stack"])
+NAMES = frozenset([*DEFINED, *_OPEN_IN_OPEN_OUT, *FILLED, *JOINS, "split", "full", "full_like"])
 
 
 def evaluate(
@@ -99,17 +101,17 @@ def _strip_lets(body: relay.Expr) -> relay.Expr:
 
 def _call(call: relay.Call, operands: list[Bounds | Tuple], is_fast: bool) -> Bounds | Tuple:
     name = call.op.name if isinstance(call.op, Op) else ""
-    if name == "concatenate":
-        axis = int(call.attrs.axis)
+    if name in JOINS:
         low, high = ([getattr(b, end) for b in operands[0]] for end in ("low", "high"))
-        return Bounds(np.concatenate(low, axis), np.concatenate(high, axis))
+        return Bounds(join(call, low), join(call, high))
     if name == "split":
         pairs = zip(split(call, operands[0].low), split(call, operands[0].high))
         return [Bounds(low, high) for low, high in pairs]
     if name in FILLED:
         return exact(np.full(shape_of(call), FILLED[name]))
-    if name == "zeros_like":
-        return exact(np.zeros(shape_of(call)))
+    if name == "full" or name == "full_like":
+        number = operands[-1] if name == "full_like" else operands[0]
+        return number.moved(lambda array: np.broadcast_to(array, shape_of(call)))
     if name in DEFINED:
         return DEFINED[name](call, *operands)
     if name not in _OPEN_IN_OPEN_OUT:

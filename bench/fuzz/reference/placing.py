@@ -106,6 +106,28 @@ def _strided_slice(call: relay.Call, x: Array) -> Array:
     return x[tuple(slices)]
 
 
+def _take(call: relay.Call, x: Array) -> Array:
+    """By constant indices; ``fast`` ones are inside."""
+    mode, axis = str(call.attrs.mode), call.attrs.axis
+    indices = call.args[1].data.numpy()
+    mode = "wrap" if mode == "wrap" else "clip"
+    if int(call.attrs.batch_dims):
+        pairs = zip(x, indices)
+        return np.stack([np.take(a, i, int(axis) - 1, mode=mode) for a, i in pairs])
+    return np.take(x, indices, None if axis is None else int(axis), mode=mode)
+
+
+def _repeat(call: relay.Call, x: Array) -> Array:
+    return np.repeat(x, int(call.attrs.repeats), int(call.attrs.axis))
+
+
+def _upsample(call: relay.Call, x: Array) -> Array:
+    """To the nearest, by a whole number."""
+    letters = _letters(str(call.attrs.layout))
+    x = np.repeat(x, int(call.attrs.scale_h), letters.index("H"))
+    return np.repeat(x, int(call.attrs.scale_w), letters.index("W"))
+
+
 MOVES: dict[str, Mover] = {
     **dict.fromkeys(("reshape", "squeeze", "expand_dims", "nn.batch_flatten"), _reshape),
     "transpose": _transpose,
@@ -114,6 +136,10 @@ MOVES: dict[str, Mover] = {
     "nn.space_to_depth": _space_to_depth,
     "nn.depth_to_space": _depth_to_space,
     "strided_slice": _strided_slice,
+    "take": _take,
+    "tile": lambda call, x: np.tile(x, [int(n) for n in call.attrs.reps]),
+    "repeat": _repeat,
+    "nn.upsampling": _upsample,
     **dict.fromkeys(
         ("broadcast_to", "broadcast_to_like"), lambda call, x: np.broadcast_to(x, shape_of(call))
     ),
@@ -150,6 +176,12 @@ def pad(call: relay.Call, x: Array, value: Array | float) -> Array:
             taken = np.where(inside.reshape(shape), taken, value)
         x = taken
     return x
+
+
+def join(call: relay.Call, parts: list[Array]) -> Array:
+    """A ``concatenate`` or a ``stack`` of the parts."""
+    together = np.stack if call.op.name == "stack" else np.concatenate
+    return together(parts, int(call.attrs.axis))
 
 
 def find_windows(call: relay.Call) -> tuple[list[int], list[list[np.ndarray]]]:

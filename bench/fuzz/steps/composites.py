@@ -62,6 +62,21 @@ _COMPOSITES: dict[str, tuple[Callable[[relay.Expr, Scalar], relay.Expr], int]] =
         lambda x, one: _relu(x) - one(0.3) * _relu(relay.negative(x)), 2),
     "thresholded_relu": (
         lambda x, one: _where(relay.greater(x, one(1.0)), x, one(0.0)), 2),
+    "between": (
+        lambda x, one: _where(relay.logical_and(
+            relay.greater(x, one(-1.0)), relay.less(x, one(2.0))), x, one(0.0)), 3),
+    "outside": (
+        lambda x, one: _where(relay.logical_or(
+            relay.less_equal(x, one(-1.0)), relay.greater_equal(x, one(0.5))), x, one(0.5)), 3),
+    "not_above": (
+        lambda x, one: _where(
+            relay.logical_not(relay.greater(x, one(1.0))), one(1.0), x), 2),
+    "without_nan": (lambda x, one: _where(relay.isnan(x), one(0.0), x), 2),
+    "without_infinities": (lambda x, one: _where(relay.isinf(x), one(0.5), x), 2),
+    "only_finite": (lambda x, one: _where(relay.isfinite(x), x, one(-0.5)), 2),
+    "relu_like": (lambda x, one: relay.maximum(x, relay.zeros_like(x)), 2),
+    "one_more": (lambda x, one: x + relay.ones_like(x), 2),
+    "at_most": (lambda x, one: relay.minimum(x, relay.full_like(x, one(1.5))), 2),
     "shrink": (
         lambda x, one: _where(relay.less(x, one(-0.5)), x + one(0.5), _where(
             relay.greater(x, one(0.5)), x - one(0.5), one(0.0))), 3),

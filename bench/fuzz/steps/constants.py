@@ -35,10 +35,11 @@ SHAPES: dict[str, str | None] = {
     "full": "NCcDHW",  # of the tensor's size, but the same all along a window
     "varying": "NCcDHW",
     "row": "W",
+    "column": "H",
 }
 _SHAPE_WEIGHTS = {"scalar": 9, "one": 2, "channel": 8, "short": 2, "batch": 1, "plane": 2}
-_SHAPE_WEIGHTS |= {"full": 2, "varying": 1, "row": 1}
-FORMS = {"constant": 12, "input": 1, "unfolded": 1}  # how it is given: see `_give`
+_SHAPE_WEIGHTS |= {"full": 2, "varying": 1, "row": 1, "column": 1}
+FORMS = {"constant": 12, "input": 1, "unfolded": 1, "filled": 1}  # how it is given: see `_give`
 
 
 def draw_number(random: Random, dtype: str) -> float:
@@ -80,16 +81,17 @@ def make_array(
 ) -> np.ndarray:
     """Numbers in a dtype: those that it cannot hold become its largest and lowest."""
     array = np.atleast_1d(np.asarray(values, np.float64))
-    array = array if legal is None else legal(array)
     if dtype == "bool":
         return array != 0
     kind = np.dtype("float32" if dtype == "bfloat16" else dtype)
     if is_integer(dtype):
         limits = np.iinfo(kind)
         numbers = [min(max(int(each), limits.min), limits.max) for each in array.ravel()]
-        return np.array(numbers, kind).reshape(array.shape)
-    most = _MOST_BFLOAT16 if dtype == "bfloat16" else np.finfo(kind).max
-    return np.clip(array, -most, most).astype(kind)
+        array = np.array(numbers, kind).reshape(array.shape)
+    else:
+        most = _MOST_BFLOAT16 if dtype == "bfloat16" else np.finfo(kind).max
+        array = np.clip(array, -most, most).astype(kind)
+    return array if legal is None else legal(array)
 
 
 def make_scalar(number: float, dtype: str) -> relay.Expr:
@@ -131,7 +133,7 @@ def make_constant(
     pairs = list(zip(value.axes, value.shape))
     # As long as the constant repeats along an axis of its own it is constant along the others.
     own = [extent if letter in "NCc" else 1 for letter, extent in pairs]
-    if name in ("varying", "row"):
+    if name in ("varying", "row", "column"):
         own = [extent for _, extent in pairs]
     own = [extent if letter in SHAPES[name] else 1 for letter, extent in zip(value.axes, own)]
     array = np.resize(array, own)
@@ -148,9 +150,19 @@ def _give(maker: Maker, array: np.ndarray, given: dict, dtype: str) -> relay.Exp
     form = given.get("as", "constant")
     if form == "input":
         return maker.add_input(array.shape, dtype)
+    if form == "filled":
+        return fill(array, dtype)
     if form == "unfolded" and array.ndim:
         return relay.reshape(as_constant(array.ravel(), dtype), array.shape)
     return as_constant(array, dtype)
+
+
+def fill(array: np.ndarray, dtype: str) -> relay.Expr:
+    """An array of one number all over, its first, as the operator that makes it."""
+    first = array.ravel()[0]
+    if dtype != "bfloat16" and first in (0, 1):
+        return (relay.ones if first else relay.zeros)(array.shape, dtype)
+    return relay.full(as_constant(first, dtype), array.shape, dtype)
 
 
 def repeat(values, count: int) -> list:

@@ -14,7 +14,7 @@ from .kind import Kind, Maker, elementwise
 
 _DIVISIONS = ("floor_divide", "trunc_divide")
 _COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
-_REDUCTIONS = ("sum", "mean", "argmax", "argmin")
+_REDUCTIONS = ("sum", "mean", "min", "argmax", "argmin")
 
 
 def _build_division(name: str, maker: Maker, value: Value, parameters: dict) -> Value:
@@ -81,7 +81,9 @@ CONSUMING: dict[str, Kind] = {
         for name in _REDUCTIONS
     },
     "nn.softmax": Kind(partial(_build_softmax, relay.nn.softmax), takes=_is_wide, weight=3),
-    "nn.fast_softmax": Kind(partial(_build_softmax, relay.nn.fast_softmax), takes=_is_single),
+    "nn.fast_softmax": Kind(
+        partial(_build_softmax, relay.nn.fast_softmax), takes=_is_single, weight=3
+    ),
     "nn.matmul": Kind(_build_matmul, lambda r, d: {"seed": r.randint(0, 99)}, _is_single),
     "one_hot": Kind(
         _build_one_hot,

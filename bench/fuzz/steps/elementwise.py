@@ -23,6 +23,7 @@ from .constants import (
     draw_slopes,
     make_array,
     make_constant,
+    make_scalar,
     repeat,
 )
 from .kind import Kind, Maker, elementwise
@@ -119,13 +120,17 @@ def cast(expr: relay.Expr, source: str, target: str) -> relay.Expr:
 
 
 def _build_cast(maker: Maker, value: Value, parameters: dict) -> Value:
-    return value.to(cast(value.expr, value.dtype, parameters.get("dtype", "float32")))
+    target = parameters.get("dtype", "float32")
+    if parameters.get("like") and (value.dtype, target) != ("float64", "float16"):
+        return value.to(relay.cast_like(value.expr, make_scalar(1, target)))
+    return value.to(cast(value.expr, value.dtype, target))
 
 
 def _draw_cast(random: Random, dtype: str) -> dict:
     choices = [each for each in DTYPES if each != dtype]
     common = [each for each in ("float16", "float32", "float64", "int8", "int32") if each != dtype]
-    return {"dtype": random.choice(choices + 2 * common)}
+    like = {"like": True} if random.random() < 0.15 else {}
+    return {"dtype": random.choice(choices + 2 * common), **like}
 
 
 def cast_target(parameters: dict, dtype: str) -> str:

@@ -10,6 +10,7 @@ from ..value import Value
 from .elementwise import call, cast
 from .kind import Kind, Maker
 
+_MOST_AXES = 5
 ARITHMETIC = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
 
 
@@ -20,7 +21,14 @@ def _build_fork(maker: Maker, value: Value, parameters: dict) -> Value:
     exprs = [cast(each.expr, each.dtype, first.dtype) for each in branches]
     exprs = [e if b.dtype != first.dtype else b.expr for e, b in zip(exprs, branches)]
     join = parameters.get("join", "concatenate")
-    if join == "concatenate":
+    if join == "stack" and len(first.axes) < _MOST_AXES:
+        axis = parameters.get("axis", 0) % (len(first.axes) + 1)
+        letter = next(each for each in "DHWNC" if each not in first.axes)
+        axes = first.axes[:axis] + letter + first.axes[axis:]
+        return first.to(relay.stack(exprs, axis), axes)
+    if join in ("concatenate", "stack"):
+        if not first.axes:
+            return first
         axis = parameters.get("axis", first.channel) % len(first.axes)
         axis -= len(first.axes) * parameters.get("from_end", False)
         return first.to(relay.concatenate(exprs, axis))

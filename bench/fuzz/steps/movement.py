@@ -6,14 +6,16 @@ from itertools import permutations
 from math import factorial
 from random import Random
 
+import numpy as np
 from tvm import relay
 
-from ..value import Value
+from ..value import Value, is_float
 from .kind import Kind, Maker
 
 _SPARE = "DHWN"  # what a new axis may mean
 _MOST_AXES = 5
 _BLOCKABLE = ("NCHW", "NHWC")
+_TARGETS = ("NHWC", "NCHW", "NCHW4c", "NCHW2c", "NCW", "NWC", "NCDHW", "NDHWC")
 
 
 def _build_reshape(maker: Maker, value: Value, parameters: dict) -> Value:
@@ -92,12 +94,13 @@ def _build_transpose(maker: Maker, value: Value, parameters: dict) -> Value:
 
 
 def _build_layout_transform(maker: Maker, value: Value, parameters: dict) -> Value:
-    """To another layout of the same axes, or to channels in blocks, or out of them."""
-    source, target = value.layout, parameters.get("to", "NHWC")
-    is_blocked = target.endswith("c") and "c" in value.axes
-    same_axes = sorted(target.rstrip("24c")) == sorted(value.axes.replace("c", ""))
-    if is_blocked or not same_axes or source == target:
+    """To one of the other layouts of the same axes, with channels in blocks or without."""
+    source, axes = value.layout, sorted(value.axes.replace("c", ""))
+    targets = [each for each in _TARGETS if sorted(each.rstrip("24c")) == axes and each != source]
+    targets = [each for each in targets if not (each.endswith("c") and "c" in value.axes)]
+    if not targets:
         return value
+    target = targets[parameters.get("to", 0) % len(targets)]
     expr = relay.layout_transform(value.expr, source, target)
     return value.to(expr, "".join(letter for letter in target if letter.isalpha()))
 
@@ -138,13 +141,71 @@ def _build_depth_to_space(maker: Maker, value: Value, parameters: dict) -> Value
 
 
 def _build_strided_slice(maker: Maker, value: Value, parameters: dict) -> Value:
-    """All but what `begin` and `end` leave out of one axis, or every second one."""
-    axis = parameters.get("axis", 0) % len(value.axes)
+    """All but what `begin` and `end` leave out of an axis, or every second one, or backwards.
+
+    It may be said of any axis, or of the first ones in order; by sizes, or counted from the end.
+    """
+    rank, form = len(value.axes), parameters.get("form", "axes")
+    last = parameters.get("axis", 0) % rank
+    axes = [last] if form == "axes" else list(range(last + 1))
+    stride, begins, ends = parameters.get("stride", 1), [], []
+    for extent in (value.shape[axis] for axis in axes):
+        begin = parameters.get("begin", 0) % extent
+        end = max(begin + 1, extent - parameters.get("end", 0))
+        if stride < 0:
+            begin, end = end - 1, begin - 1 - extent
+        elif form == "from the end":
+            begin, end = begin - extent, end - extent or extent
+        elif form == "size":
+            end -= begin
+        begins.append(begin)
+        ends.append(end)
+    options = {"axes": axes} if form == "axes" else {}
+    if form == "size":
+        options["slice_mode"] = "size"
+        stride = 1
+    return value.to(relay.strided_slice(value.expr, begins, ends, [stride] * len(axes), **options))
+
+
+def _build_take(maker: Maker, value: Value, parameters: dict) -> Value:
+    """Some of an axis by constant indices, as many at most; or of the values laid out in a row."""
+    axis, mode = parameters.get("axis", 0) % len(value.axes), parameters.get("mode", "clip")
+    form, indices = parameters.get("form", "axis"), parameters.get("indices", [0])
     extent = value.shape[axis]
-    begin = parameters.get("begin", 0) % extent
-    end = max(begin + 1, extent - parameters.get("end", 0))
-    stride = parameters.get("stride", 1)
-    return value.to(relay.strided_slice(value.expr, [begin], [end], [stride], axes=[axis]))
+    if form == "flat":
+        whole = np.arange(int(np.prod(value.shape))).reshape(value.shape)
+        places = np.take(whole, np.array(indices) % extent, axis)
+        return value.to(relay.take(value.expr, relay.const(places, "int32"), mode=mode))
+    if mode == "fast":  # which reads whatever stands there
+        indices = [index % extent for index in indices]
+    indices = np.array(indices[:extent], "int32")
+    if form == "batched":
+        axis = max(axis, 1) if len(value.axes) > 1 else 0
+        batch = value.shape[0] if axis else 0
+        if not batch:
+            return value
+        each = np.tile(indices[: value.shape[axis]] % value.shape[axis], (batch, 1))
+        return value.to(relay.take(value.expr, relay.const(each), axis, 1, mode))
+    return value.to(relay.take(value.expr, relay.const(indices), axis, mode=mode))
+
+
+def _build_tile(maker: Maker, value: Value, parameters: dict) -> Value:
+    axis = parameters.get("axis", 0) % len(value.axes)
+    return value.to(relay.tile(value.expr, [1 + (n == axis) for n in range(len(value.axes))]))
+
+
+def _build_repeat(maker: Maker, value: Value, parameters: dict) -> Value:
+    return value.to(relay.repeat(value.expr, 2, parameters.get("axis", 0) % len(value.axes)))
+
+
+def _build_upsampling(maker: Maker, value: Value, parameters: dict) -> Value:
+    if value.axes not in _BLOCKABLE:
+        return value
+    return value.to(relay.nn.upsampling(value.expr, 2, 2, value.layout))
+
+
+def _build_batch_flatten(maker: Maker, value: Value, parameters: dict) -> Value:
+    return value.to(relay.nn.batch_flatten(value.expr), "NW") if len(value.axes) > 1 else value
 
 
 def _build_broadcast_to(maker: Maker, value: Value, parameters: dict) -> Value:
@@ -165,6 +226,15 @@ def _draw_axis(random: Random, dtype: str) -> dict:
     return {"axis": random.randint(0, 4)}
 
 
+def _draw_take(random: Random, dtype: str) -> dict:
+    return {
+        "axis": random.randint(0, 4),
+        "indices": [random.randint(-2, 5) for _ in range(random.randint(1, 6))],
+        "mode": random.choice(("clip", "clip", "wrap", "fast")),
+        "form": random.choice(("axis", "axis", "axis", "flat", "batched")),
+    }
+
+
 def _is_any(dtype: str) -> bool:
     return True
 
@@ -181,7 +251,7 @@ MOVEMENT: dict[str, Kind] = {
     ),
     "layout_transform": Kind(
         _build_layout_transform,
-        lambda r, d: {"to": r.choice(("NHWC", "NCHW", "NCHW4c", "NCHW2c", "NWC", "NDHWC"))},
+        lambda r, d: {"to": r.randint(0, 5)},
         _is_any,
         weight=6,
     ),
@@ -201,11 +271,17 @@ MOVEMENT: dict[str, Kind] = {
             "axis": r.randint(0, 4),
             "begin": r.randint(0, 1),
             "end": r.randint(0, 1),
-            "stride": r.choice((1, 1, 2)),
+            "stride": r.choice((1, 1, 2, -1, -2)),
+            "form": r.choice(("axes", "axes", "first axes", "from the end", "size")),
         },
         _is_any,
-        weight=3,
+        weight=4,
     ),
+    "take": Kind(_build_take, _draw_take, _is_any, weight=4),
+    "tile": Kind(_build_tile, _draw_axis, _is_any, weight=1),
+    "repeat": Kind(_build_repeat, _draw_axis, _is_any, weight=1),
+    "nn.upsampling": Kind(_build_upsampling, takes=is_float, weight=1),
+    "nn.batch_flatten": Kind(_build_batch_flatten, takes=_is_any, weight=1),
     "broadcast_to": Kind(_build_broadcast_to, takes=_is_any),
     "part": Kind(
         _build_part, lambda r, d: {"axis": r.randint(0, 4), "half": r.randint(0, 1)}, _is_any
