@@ -158,7 +158,7 @@ def _find_difference(
     bottom = float(lowest_out) if clamps else -np.inf
     stock = _clamp(before, float(lowest_out))
     ours = [_clamp(x, bottom) for x in after]
-    known = np.isnan(before.low) | _is_same(stock, ours, moved)
+    known = np.isnan(np.asarray(before.low, np.float64)) | _is_same(stock, ours, moved)
     if np.all(known):
         return None
     return _say_difference(stock, ours, known)
