@@ -39,14 +39,16 @@ def run(args: Namespace, stream: TextIO) -> int:
     check_writable(args.log, "--log")
     if args.failures.exists() and not args.failures.is_dir():
         raise UsageError(f"--failures {args.failures} is a file but must be a folder")
+    args.machine = describe_machine()  # with the commit at which the run began
     begun, outcome, is_interrupted = time.perf_counter(), Outcome(), False
+    saved: list[Path] = []
     jobs, deal = min(args.jobs, -(-args.graphs // GROUP)), open_source(args)
     with Bar(args.graphs, stream) as bar:
         try:
             for each in examine_all(_deal_groups(deal, args.seed, args.graphs), jobs):
                 outcome.add(each)
-                for failure in each.failures:
-                    _save_failure(failure, args.failures)
+                saved += [_save_failure(failure, args.failures) for failure in each.failures]
+                _write_log(args, outcome, time.perf_counter() - begun, saved)
                 bar.describe(_say_short(outcome))
                 bar.move_to(outcome.graphs.total())
         except KeyboardInterrupt:
@@ -57,7 +59,7 @@ def run(args: Namespace, stream: TextIO) -> int:
     for failure, file in zip(outcome.failures, files):
         say(f"{failure['verdict']}: {failure['detail']}")
         say(f"  {file}")
-    _write_log(args, outcome, seconds, [str(file) for file in files])
+    _write_log(args, outcome, seconds, files)
     if is_interrupted:
         return 130
     return 1 if outcome.failures else 0
@@ -145,7 +147,8 @@ def _save_failure(failure: dict, folder: Path) -> Path:
     return file
 
 
-def _write_log(args, outcome: Outcome, seconds: float, files: list[str]) -> None:
+def _write_log(args, outcome: Outcome, seconds: float, files: list[Path]) -> None:
+    """The log, also of a run that is not at its end: a killed one keeps it."""
     if args.log is None:
         return
     document = {
@@ -159,8 +162,8 @@ def _write_log(args, outcome: Outcome, seconds: float, files: list[str]) -> None
         "invalid": dict(outcome.invalid.most_common()),
         "run as": {target: fit_target(target) for target in TARGETS},
         "drawn": dict(sorted(outcome.drawn.items())),
-        "failures": files,
-        "machine": describe_machine(),
+        "failures": [str(file) for file in files],
+        "machine": args.machine,
     }
     _write(Path(args.log), document)
 
