@@ -21,7 +21,7 @@ from .facets import describe
 from .graph import Graph, draw_inputs, make_graph, make_module
 from .judge import WRONG, Judge
 from .onnx_graph import import_graph
-from .run import How, Run, build, build_ours, read_report
+from .run import How, Run, build, build_ours, optimize, read_report
 
 FAILURES = (*WRONG, "pass failed", "ours does not build", "ours crashes")
 _LONGEST = 120  # of a reason that is counted
@@ -102,9 +102,15 @@ def examine(recipes: list[dict], say: Say = lambda phase: None) -> Outcome:
 def _examine(graphs: list[Pair], say: Say) -> Outcome:
     """Try graphs that TVM can type: the pass first, which tells what need not be built."""
     recipe, outcome = graphs[0][0], Outcome()
+    mod = make_module([graph for _, graph in graphs])
+    if len(graphs) == 1:  # the process may have died of it before, in either compiler
+        say("stock")
+        try:
+            optimize(mod, How.of(recipe))
+        except Exception as error:
+            return refuse(error)
     say("ours")
     try:
-        mod = make_module([graph for _, graph in graphs])
         report = read_report(mod, How.of(recipe), make_config(recipe))
     except Exception as error:
         return _halve(graphs, say) or _blame(graphs, "ours does not build", first_line(error), say)
