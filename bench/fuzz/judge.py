@@ -18,8 +18,10 @@ from .run import How, build
 
 WRONG = ("differs", "wrong", "both wrong", "not judged")
 _FAST_MATH = 4  # the opt_level
-# They take sums and products of constants apart, and drop casts behind a clip.
+# They take sums and products of constants apart, drop casts behind a clip, and move a scale into
+# weights, with which other sums overflow.
 _SIMPLIFIERS = ("SimplifyExpr", "SimplifyExprPostAlterOp")
+_SIMPLIFIERS += ("FoldScaleAxis", "BackwardFoldScaleAxis", "ForwardFoldScaleAxis")
 Pairs = list[tuple[np.ndarray, np.ndarray]]  # of each output, stock's result and ours
 Verdict = tuple[str, str]  # and a detail
 

@@ -51,7 +51,7 @@ def test_the_bounds_are_narrow():
     convolved = relay.nn.conv2d(x, weights, kernel_size=(3, 3), padding=(1, 1))
     pooled = relay.nn.max_pool2d(relay.sigmoid(convolved * relay.const(0.3)), (2, 2), (2, 2))
     values = np.random.default_rng(1).standard_normal((1, 4, 6, 6)).astype("float32")
-    assert max(widths(pooled, relay.exp(x), relay.rsqrt(relay.abs(x)), x=values)) < 2e-5
+    assert max(widths(pooled, relay.exp(x), relay.rsqrt(relay.abs(x)), x=values)) < 1e-4
     (whole,) = evaluate(module_of(relay.floor(x)), {"x": values})
     assert np.array_equal(whole.low, np.floor(values)) and np.array_equal(whole.high, whole.low)
 
