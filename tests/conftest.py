@@ -4,6 +4,7 @@ how many random examples.
 ``pytest --hypothesis-profile=full -m ""`` is the full suite.
 """
 
+import functools
 import os
 import tempfile
 
@@ -20,6 +21,13 @@ os.environ["TVM_REORDER_CERTIFICATES"] = f"{tempfile.gettempdir()}/tvm_reorder_t
 settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile("full", max_examples=1000, deadline=None)
 settings.load_profile("ci")
+
+
+def pytest_sessionstart():
+    """TVM reads how it was built anew for every shape, a fifth of a small build's time."""
+    from tvm.relay.backend import te_compiler
+
+    te_compiler.libinfo = functools.cache(te_compiler.libinfo)
 
 
 def pytest_collection_modifyitems(items):

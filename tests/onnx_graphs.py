@@ -158,6 +158,7 @@ GRAPHS = {
         ks=np.float32(0.02),
         kz=np.int8(0),
         os=np.float32(0.1),
+        size=64,  # enough values for the exchange to pay
     ),
     "residual addition": make_graph(
         CONV,

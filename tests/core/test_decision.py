@@ -32,6 +32,10 @@ class Table:
         self.asked += 1
         return self.milliseconds.get(action)
 
+    def error(self, site, action):
+        """As a cost model whose error is that of records."""
+        return (LEAST_GAIN - 1) * self.milliseconds[action]
+
 
 def test_an_option_overrules_records_and_model():
     table = Table(keep=9, exchange=1, fuse=1)
@@ -123,6 +127,19 @@ def test_a_gain_within_noise_is_left_alone(basis):
         assert decision.action is action and decision.basis == basis
         if action is KEEP:
             assert decision.gain == 1.0 and f"exchange would give {gain:.2f}x" in decision.note
+
+
+def test_a_promise_has_to_exceed_its_error():
+    class Unsure(Table):
+        def error(self, site, action):
+            return {KEEP: 0.0, EXCHANGE: 0.1, FUSE: 0.5}[action]
+
+    decide = lambda **times: choose(SITE, ALL, "auto", None, Unsure(**times))
+    assert decide(keep=2.0, exchange=1.8, fuse=1.4).action is FUSE
+    assert decide(keep=2.0, exchange=1.8, fuse=1.6).action is EXCHANGE  # the surer one
+    kept = decide(keep=2.0, exchange=1.95, fuse=1.6)
+    assert kept.action is KEEP and kept.gain == 1.0
+    assert kept.note == "fuse would give 1.25x, but at least 1.31x must be expected"
 
 
 def test_what_is_not_possible_is_not_done_however_fast():

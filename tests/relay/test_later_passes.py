@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import tvm
 from tvm import relay
-from tvm.target import Target
 
 import tvm_reorder
 from tvm_reorder import Status
-from tvm_reorder.certify.targets import CertificateError, require_runs_here
 from tvm_reorder.cli.measure import count_kernels
 
+from ..targets import WIDEST
 from .networks import build, constant, execute, max_pool, module
 
 CHANNELS = 4
@@ -21,20 +20,11 @@ SHAPE = (1, CHANNELS, 6, 6)
 SCALES, SHIFTS = [0.7, 1.3, 2.1, 0.9], [0.3, -1.7, 2.9, 11.1]
 
 
-def best_target() -> str:
-    """AVX-512 where this machine has it, else AVX2: with FMA."""
-    try:
-        require_runs_here(Target("llvm -mcpu=skylake-avx512"))
-    except CertificateError:
-        return "llvm -mcpu=core-avx2"
-    return "llvm -mcpu=skylake-avx512"
-
-
-TARGETS = ["llvm", best_target()]
+TARGETS = ["llvm", WIDEST]  # without and with a fused multiply-add
 
 
 def number(value, like):
-    return relay.const(np.asarray(value, dtype_of(like)))
+    return constant(value, dtype_of(like))
 
 
 def dtype_of(value):
@@ -46,6 +36,10 @@ def per_channel(values, like):
     values = np.asarray(values)
     whole = dtype_of(like).startswith(("int", "uint"))
     return constant(np.reshape(np.rint(values) if whole else values, (-1, 1, 1)), dtype_of(like))
+
+
+def clip_to(x, bound):
+    return relay.clip(x, 0 if dtype_of(x) == "uint8" else -bound, bound)
 
 
 def narrow(dtype, low, high):
@@ -70,12 +64,12 @@ MOVED = {
     "add per channel": lambda x: x + per_channel(SHIFTS, x),
     "multiply by a number": lambda x: x * number(1.7, x),
     "multiply per channel": lambda x: x * per_channel(SCALES, x),
-    "multiply by -1": lambda x: x * number(-1.0, x),
+    "multiply by -1": lambda x: relay.nn.relu(relay.tanh(x)) * number(-1.0, x),
     "divide by a number": lambda x: x / number(3.3, x),
     "square": lambda x: relay.power(relay.nn.relu(x), number(2, x)),
     "sqrt": lambda x: relay.sqrt(relay.nn.relu(x)),
     "maximum": lambda x: relay.maximum(x, per_channel(SHIFTS, x)),
-    "negative": relay.negative,
+    "negative": lambda x: relay.negative(relay.nn.relu(relay.tanh(x))),
     "relu": relay.nn.relu,
     "reshape": lambda x: relay.reshape(relay.tanh(x), (1, 2, 12, 6)),
     "transpose": lambda x: relay.transpose(relay.tanh(x), (0, 1, 3, 2)),
@@ -84,8 +78,8 @@ BEHIND = {
     "cast to float32": lambda x: x.astype("float32"),
     "cast to float16": lambda x: x.astype("float16") if dtype_of(x) != "float64" else x,
     "cast to int32": lambda x: x.astype("int32"),
-    "cast to int8 and back": lambda x: relay.clip(x, -99, 99).astype("int8").astype("float32"),
-    "clip": lambda x: relay.clip(x, -90, 90),
+    "cast to int8 and back": lambda x: clip_to(x, 99).astype("int8").astype("float32"),
+    "clip": lambda x: clip_to(x, 90),
     "add a number": lambda x: x + number(0.3, x),
     "add per channel": lambda x: x + relay.reshape(per_channel(SHIFTS, x), (-1, 1, 1)),
     "subtract what was added": lambda x: x - number(0.3, x),
@@ -133,12 +127,13 @@ OPTIONS = {"decision": "exchange", "licence": "ulp:any"}
 
 
 def assert_equal(stock, ours, inputs, report):
-    """Results are the same, and there are no more kernels."""
+    """Results are the same; there are no more kernels, but where a second pool is needed."""
     for k, (before, after) in enumerate(zip(execute(stock, inputs), execute(ours, inputs))):
         assert before.dtype == after.dtype
         same = np.array_equal(before, after, equal_nan=before.dtype.kind == "f")
         assert same, f"{list(BEHIND)[k]}: {report}"
-    assert count_kernels(ours.get_graph_json()) <= count_kernels(stock.get_graph_json())
+    if not any(site.ends.is_both for site in report.sites):
+        assert count_kernels(ours.get_graph_json()) <= count_kernels(stock.get_graph_json())
 
 
 QUICK = [

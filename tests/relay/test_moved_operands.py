@@ -264,8 +264,10 @@ def test_several_moves_with_steps_between_them():
     value = relay.nn.prelu(value, constant(np.linspace(-1, 1, 8)), axis=2)
     pooled = relay.nn.max_pool1d(value, pool_size=4, strides=4, layout="NWC")
     (site,) = assert_same_results(module(pooled), INPUTS).sites
-    assert site.chain == ("add", "multiply", "nn.bias_add", "nn.prelu") or site.chain[0] == "add"
-    assert site.ends.is_both
+    assert site.chain == ("add", "multiply", "add", "nn.prelu")
+    # How a kernel with moves in it rounds is not known; without a fused multiply-add none matters.
+    assert only_site(module(pooled)).refusal.reason is Reason.CONTRACTION
+    assert only_site(module(pooled), target="llvm").ends.is_both
 
 
 def test_a_converted_model():
@@ -298,7 +300,8 @@ def test_rounding_by_sign():
     moved = relay.layout_transform(relay.right_shift(rounded, constant(3, "int32")), "NCHW", "NHWC")
     inputs = {"x": RNG.integers(-128, 128, (1, 3, 8, 8)).astype("int8")}
     (site,) = assert_same_results(module(max_pool(moved, layout="NHWC")), inputs).sites
-    assert site.status is Status.EXCHANGED and site.chain == ("rounding by sign", "right_shift")
+    assert site.status is Status.EXCHANGED
+    assert site.chain[-2:] == ("rounding by sign", "right_shift")
 
 
 # --- what is refused, and for what reason -------------------------------------------------------
@@ -320,7 +323,8 @@ UNKNOWN = {
 def test_nobody_can_move_what_is_not_known(case):
     site = only_site(above_a_move(UNKNOWN[case]))
     assert site.refusal.reason is Reason.UNKNOWN_SIGN
-    assert "above layout_transform is not known at compile time" in site.explanation
+    assert "above layout_transform is " in site.explanation
+    assert "must be a constant" in site.explanation
 
 
 VARYING = {
@@ -337,7 +341,7 @@ def test_what_varies_inside_the_window_is_refused(case):
 
 def test_channels_that_a_reshape_makes_part_of_a_window():
     biased = conv2d(image()) + channels_first(PER_CHANNEL)
-    site = only_site(module(max_pool(relay.reshape(biased, [1, 1, 32, 8]), size=32, stride=32)))
+    site = only_site(module(max_pool(relay.reshape(biased, [1, 1, 8, 32]), size=8, stride=8)))
     assert site.refusal.reason is Reason.VARIES_IN_WINDOW
     whole = module(max_pool(relay.reshape(biased, [1, 1, 32, 8])))  # of 8 rows a channel
     (site,) = assert_same_results(whole, INPUTS).sites

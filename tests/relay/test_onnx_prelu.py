@@ -188,4 +188,4 @@ def test_slopes_that_nobody_knows():
     mod, _ = model.open(freeze_params=False)
     _, report = tvm_reorder.reorder(mod, decision="exchange")
     assert report.sites[0].refusal.reason is Reason.UNKNOWN_SIGN
-    assert "bind the parameters" in report.sites[0].explanation
+    assert "bind it, if it is a parameter" in report.sites[0].explanation

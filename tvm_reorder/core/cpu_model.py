@@ -63,6 +63,10 @@ class CpuModel:
         For a value, on one thread: the loop behind a pool at its slowest.
     launch_ms : float
         Starting and joining the threads of a parallel loop.
+    kernels_error, steps_error : float
+        By how much the time saved may be overestimated: a share of the time of the site's kernels,
+        and of the saved time of the steps themselves.  Both are 90 % quantiles over the sites of
+        ``bench/results/residuals.json``, which ``bench/residuals.py`` defines.
     """
 
     threads: int
@@ -80,6 +84,8 @@ class CpuModel:
     l2_bytes: int = 1 << 20
     behind_ns: float = 2.5
     launch_ms: float = 0.005
+    kernels_error: float = 0.05
+    steps_error: float = 0.3
 
     def estimate(
         self, workload: SiteWorkload, action: Action, kernel_ms: float | None = None
@@ -109,6 +115,13 @@ class CpuModel:
             return self._evaluations(workload, workload.elements)
         ends = 2 if workload.ends == "both" else 1
         return ends * self._evaluations(workload, workload.pooled)
+
+    def error(self, workload: SiteWorkload, action: Action) -> float:
+        """Milliseconds by which the time that an action saves may be overestimated."""
+        kept = self.steps(workload, Action.KEEP)
+        kernels = self.estimate(workload, Action.KEEP) - kept
+        saved = max(0.0, kept - self.steps(workload, action))
+        return self.kernels_error * kernels + self.steps_error * saved
 
     def best_tile(self, geometry: FusedGeometry) -> Tile:
         """The tile with the least expected time."""

@@ -7,8 +7,8 @@ Order of authority
     4. Bytes: cheap steps that make values narrower, as requantize does, stay.  Before them the pool
        would write and read a multiple of the bytes (int32 instead of int8), which no saved step
        pays for, and the models know nothing of it.
-    5. The target's cost model; of a convolution that has been tuned it knows less, so it must
-       expect more.
+    5. The target's cost model, if it expects more than its own error (`CostModel.error`): what it
+       promised, less what came of it, was below that at nine sites of ten.
     6. Nothing is known of the target: *exchange* where an expensive activation runs on at most
        half of the values and needs no kernel of its own for it (behind a reduction it does), else
        *keep*.  A guess that can lose is never made.
@@ -27,17 +27,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from statistics import median
+from types import MappingProxyType
 from typing import Protocol
 
 from .cost import is_expensive
 from .workload import SiteWorkload
 
-# A rewrite has to be expected to gain this much of the site's own time, or it is not made: less
-# than that cannot be told from noise, and keeping is never slower.
+# A rewrite has to gain this much of the site's own time where that was measured: less cannot be
+# told from noise, and keeping is never slower.
 LEAST_GAIN = 1.01
-# The same where the convolution alone was tuned and the fused operator was not.
+# Of a convolution that was tuned, while the fused operator was not, the model knows less.
 LEAST_GAIN_UNTUNED = 1.05
-_UNKNOWN = "no record and no cost model for this target"
+_UNKNOWN = "no record and no cost model for this target and dtype"
 _APART = "each operator is a kernel of its own"
 
 
@@ -96,6 +97,9 @@ class CostModel(Protocol):
         `kernel_ms` is the time of the convolution, or of the fused operator, if it was measured.
         """
 
+    def error(self, workload: SiteWorkload, action: Action) -> float:
+        """Milliseconds by which the time that an action saves may be overestimated."""
+
 
 class TimedRecords(Protocol):
     """Measured times of sites."""
@@ -147,8 +151,9 @@ def choose(
     if Action.KEEP in times and None not in tuned:
         return _fastest(times, possible, "tuning log", note)
     if Action.KEEP in times:
-        least = LEAST_GAIN if tuned[0] is None else LEAST_GAIN_UNTUNED
-        return _fastest(times, possible, "model", note, least)
+        errors = {action: model.error(workload, action) for action in times}
+        least = 1.0 if tuned[0] is None else LEAST_GAIN_UNTUNED
+        return _fastest(times, possible, "model", note, least, errors)
     return _by_evaluations(workload, possible, note)
 
 
@@ -219,15 +224,20 @@ def _fastest(
     basis: str,
     note: str,
     least: float = LEAST_GAIN,
+    errors: Mapping[Action, float] = MappingProxyType({}),
 ) -> Decision:
+    """The fastest action that gains `least` and saves more than its error, in milliseconds."""
     keep = times[Action.KEEP]
     candidates = {a: t for a, t in times.items() if a in possible and a is not Action.KEEP}
     if not candidates:
         return Decision(Action.KEEP, basis, 1.0, note)
-    best = min(candidates, key=candidates.get)
+    asked = {a: max(least, 1 + errors.get(a, 0.0) / t) for a, t in candidates.items()}
+    paying = [action for action, time in candidates.items() if keep / time >= asked[action]]
+    best = min(paying or candidates, key=candidates.get)
     gain = keep / candidates[best]
-    if gain < least:
-        return Decision(Action.KEEP, basis, 1.0, _join(f"{best} would give {gain:.2f}x", note))
+    if not paying:
+        would = f"{best} would give {gain:.2f}x, but at least {asked[best]:.2f}x must be expected"
+        return Decision(Action.KEEP, basis, 1.0, _join(would, note))
     return Decision(best, basis, gain, "" if best is Action.FUSE else note)
 
 

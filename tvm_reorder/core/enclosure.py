@@ -230,7 +230,14 @@ def _is_exact_sum(left, right, value) -> np.ndarray:
 def _is_exact_product(left, right, value) -> np.ndarray:
     """Two numbers of 24 bits have a product of 48; float64 holds 53."""
     short = _has_single(left) & _has_single(right)
-    return short | _is_trivial(left, right) | _is_trivial(right, left)
+    scaled = _is_scaled(left, value) | _is_scaled(right, value)
+    return short | scaled | _is_trivial(left, right) | _is_trivial(right, left)
+
+
+def _is_scaled(factor, value) -> np.ndarray:
+    """A power of two changes the exponent alone, short of overflow and underflow."""
+    is_normal = np.isfinite(value) & (np.abs(value) >= np.finfo(np.float64).tiny)
+    return is_normal & (np.abs(np.frexp(factor)[0]) == 0.5)
 
 
 def _is_exact_quotient(left, right, value) -> np.ndarray:

@@ -39,6 +39,7 @@ from .window import AdaptiveAxis
 from .workload import Convolution, Home, SiteWorkload
 
 _FLOAT = 4  # bytes
+_ERROR = 0.01  # of a site's time: what cannot be told from noise
 _LAUNCH_MS = 0.005  # generous: what both ways have in common hides the difference
 
 # Instructions of an evaluation, and how many of them are special functions (MUFU): counted for
@@ -131,6 +132,10 @@ class GpuModel:
         if action is Action.EXCHANGE and workload.ends == "both":  # negated, and pooled once more
             total += pool + self._kernel(2 * workload.elements * _FLOAT, workload.elements, 0)
         return total
+
+    def error(self, workload: SiteWorkload, action: Action) -> float:
+        """Milliseconds by which the time that an action saves may be overestimated."""
+        return _ERROR * self.estimate(workload, action)
 
     def _kernel(self, size: int, instructions: int, special: int) -> float:
         """Milliseconds of a kernel that moves `size` bytes."""

@@ -21,7 +21,7 @@ from ..core.refusal import Reason, Refusal, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
 from .facts import read_dtype
 from .flat_prelu import read_flat_prelu
-from .fused_with import is_elementwise_kernel
+from .fused_with import find_anchor, is_elementwise_kernel
 from .integer_bounds import find_overflow_behind, read_integer_bound
 from .moves import Moves, as_moved, is_flat_prelu, is_move, read_moves, undo_one_another
 from .nan import do_keep_nan
@@ -128,7 +128,8 @@ def _doubt_producer(graph, pool, top, base, steps, scene) -> Refusal | None:
     is_apart = is_plain or any(step.link.shared for step in steps)
     is_joined = is_apart and not top.same_as(scene.pool.data_of(pool))
     are_moved = any(step.moves for step in steps)
-    return scene.pairs.kernels.doubt_producer(base, is_joined, are_moved, is_plain)
+    anchor = find_anchor(graph, base, uses)
+    return scene.pairs.kernels.doubt_producer(anchor, is_joined, are_moved, is_plain)
 
 
 def _describe_base(graph: FunctionGraph, base: relay.Expr) -> str:

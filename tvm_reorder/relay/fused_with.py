@@ -25,6 +25,8 @@ from .steps import count_uses
 
 _POOLS = frozenset([*MAX_POOLS, *AVERAGE_POOLS])
 ANCHORED = (Home.PRODUCER, Home.ANOTHER_POOL)
+# Scheduled like elementwise operators, see tests/relay/test_contraction.py.
+_INLINED_MOVES = frozenset(["strided_slice", "transpose", "reshape", "layout_transform"])
 
 
 class Kernel(NamedTuple):
@@ -67,24 +69,45 @@ def find_kernel(graph: FunctionGraph, value: relay.Expr, uses: int) -> Kernel:
     return _copy(value)
 
 
+def find_anchor(graph: FunctionGraph, value: relay.Expr, uses: int) -> relay.Expr:
+    """The operator by which the kernel of the steps on a value is scheduled, if it is known.
+
+    Of several convolutions FuseOps takes one along; `value` itself stands for a kernel of which
+    nobody says which.
+    """
+    kernel = find_kernel(graph, value, uses)
+    if kernel.home not in ANCHORED or any(_joins(graph, call) for call in kernel.calls[:-1]):
+        return value
+    return kernel.calls[-1]
+
+
+def _joins(graph: FunctionGraph, call: relay.Call) -> bool:
+    """True if more than one argument has a kernel that could take the call along."""
+    homes = [_find_above(graph, call, argument).home for argument in dict.fromkeys(call.args)]
+    return sum(home in ANCHORED for home in homes) > 1
+
+
 def is_elementwise_kernel(graph: FunctionGraph, value: relay.Expr, uses: int) -> bool:
-    """True if the steps on a value share a kernel with elementwise operators alone, or with none.
+    """True if the steps on a value share a kernel with elementwise operators and moves, or none.
 
     TVM schedules it with AutoInlineInjective.  `uses` is how often the steps use the value.
+    A convolution takes no step along that is behind a move.
     """
-    shape, waiting = read_shape(value.checked_type), {value: uses}
+    shape, waiting, unmoved = read_shape(value.checked_type), {value: uses}, {value}
     while waiting:
         latest = max(waiting, key=graph.index)  # all its users have been seen
         if not graph.is_private(latest, waiting.pop(latest)):
             continue  # somebody else reads it, so it comes from memory
         pattern = read_pattern(latest)
-        is_anchor = pattern == OpPattern.OUT_ELEMWISE_FUSABLE
+        is_anchor = pattern == OpPattern.OUT_ELEMWISE_FUSABLE and latest in unmoved
         is_anchor = is_anchor and read_shape(latest.checked_type) == shape
         is_part = isinstance(latest, (relay.Tuple, relay.TupleGetItem))
-        if is_anchor or is_part or pattern == OpPattern.INJECTIVE:
+        moves = pattern == OpPattern.INJECTIVE
+        if is_anchor or is_part or (moves and op_name(latest) not in _INLINED_MOVES):
             return False
-        for argument in latest.args if pattern <= OpPattern.BROADCAST else ():
+        for argument in latest.args if pattern <= OpPattern.INJECTIVE else ():
             waiting[argument] = waiting.get(argument, 0) + 1
+            unmoved.update([argument] if latest in unmoved and not moves else [])
     return True
 
 

@@ -48,14 +48,13 @@ from collections.abc import Sequence
 from tvm import relay
 
 from ..core.contraction import ADDITIONS
-from .patterns import FENCE
+from .patterns import IDENTICAL
 from .sites import FunctionGraph, op_name
 from .steps import Step
 
 _NARROWING = frozenset(["cast", "clip"])  # SimplifyExprPostAlterOp drops casts behind these
 _CASTS = frozenset(["cast", "cast_like"])
 _SCALES = frozenset(["multiply", "divide"])  # FoldScaleAxis finds them behind other steps too
-_GUARDS = frozenset(["copy", FENCE])
 _MERGED = ADDITIONS.union(_NARROWING, ["sqrt"])  # SimplifyExpr merges them with what follows
 
 
@@ -88,6 +87,6 @@ def needs_guard(
 
 def guard(value: relay.Expr, apart: bool) -> relay.Expr:
     """The value, which no pass merges with anything; `apart` if kernels are of one operator."""
-    if op_name(value) in _GUARDS:
+    if op_name(value) in IDENTICAL:
         return value
     return relay.annotation.stop_fusion(value) if apart else relay.copy(value)

@@ -34,11 +34,14 @@ class PoolName:
         The operator's and a number: ``max_pool2d_3``.
     operator : str
         Such as ``nn.max_pool2d``.
+    place : tuple of int
+        First and last line, first and last column in the model's source; zeros where there is none.
     """
 
     own: str
     build: str
     operator: str
+    place: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def is_max_pool(self) -> bool:
@@ -70,7 +73,8 @@ def name_pools(mod: tvm.IRModule, source: Sequence[PoolName] = ()) -> list[PoolN
     if [name.operator for name in source] == operators:
         return list(source)
     build = map(_shorten, number_apart(operators))
-    return [PoolName(*names) for names in zip(number_apart(own), build, operators)]
+    places = map(_read_place, pools)
+    return [PoolName(*names) for names in zip(number_apart(own), build, operators, places)]
 
 
 def give_names(mod: tvm.IRModule, names: Sequence[PoolName]) -> None:
@@ -78,7 +82,7 @@ def give_names(mod: tvm.IRModule, names: Sequence[PoolName]) -> None:
     pools = _list_pools(mod)
     if [op_name(pool) for pool in pools] != [name.operator for name in names]:
         return
-    naming = _Naming({pool: name.own for pool, name in zip(pools, names)})
+    naming = _Naming(dict(zip(pools, names)))
     for variable, function in list(mod.functions.items()):
         if is_relay_graph(function):
             mod.update_func(variable, rewrite(naming, function))
@@ -87,7 +91,7 @@ def give_names(mod: tvm.IRModule, names: Sequence[PoolName]) -> None:
 class _Naming(DFPatternCallback):
     """Copies pools, with other spans."""
 
-    def __init__(self, names: dict[relay.Call, str]):
+    def __init__(self, names: dict[relay.Call, PoolName]):
         super().__init__(require_type=False, rewrite_once=True)
         self.pattern = make_pool_pattern()
         self._names = names
@@ -96,7 +100,7 @@ class _Naming(DFPatternCallback):
         name = self._names.get(pre)
         if name is None:
             return post
-        span = Span(SourceName(name), 0, 0, 0, 0)
+        span = Span(SourceName(name.own), *name.place)
         return relay.Call(post.op, post.args, post.attrs, post.type_args, span)
 
 
@@ -121,6 +125,13 @@ def read_own_name(call: relay.Call) -> str:
     source = "" if first is None else re.sub(r" ?tvm_reorder\..*", "", first.source_name.name)
     parsed = source.startswith(("from_string", "GeneratedSource"))
     return _shorten(op_name(call)) if parsed or not source else source
+
+
+def _read_place(call: relay.Call) -> tuple[int, int, int, int]:
+    span = call.span
+    if not isinstance(span, Span):
+        return (0, 0, 0, 0)
+    return (span.line, span.end_line, span.column, span.end_column)
 
 
 def _shorten(operator: str) -> str:

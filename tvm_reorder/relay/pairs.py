@@ -6,6 +6,7 @@ What counts as a product that meets a sum
     * Any of them behind what LLVM drops or makes a sign of: negation, float casts, factors of 1
       and -1, a 0 that is added.
     * Any of them behind what only moves values.
+    * Any of them behind a sum that a difference takes away again, see `_cancels`.
     * The sum is ``add``, ``subtract``, ``nn.bias_add``; behind the pool also any operator that
       could share the pool's kernel and of which nobody says here that it adds nothing.
 
@@ -37,21 +38,20 @@ from ..core.contraction import (
 from .facts import read_constant, read_dtype, read_shape
 from .kernels import Kernels
 from .moves import MOVES, is_move, read_moves
-from .patterns import MAX_POOLS, PRODUCERS
+from .patterns import IDENTICAL, MAX_POOLS, PRODUCERS
 from .sites import FunctionGraph, op_name
 
 _SCALED = {"multiply": (0, 1), "divide": (1,), "power": (1,)}  # where a factor of 1 may stand
 _SHIFTED = {"add": (0, 1), "subtract": (1,)}  # where a 0 may stand
-_IDENTICAL = frozenset(["copy", "annotation.stop_fusion"])
 _KEEPS_VALUES = MOVES.union(
     [
         *("concatenate", "stack", "split", "strided_slice", "take", "tile", "repeat"),
         *("broadcast_to", "nn.batch_flatten", "nn.pad"),
     ]
 )
-_NO_SUMS = SEPARATING.union(PRODUCTS, TRANSPARENT, _IDENTICAL, _KEEPS_VALUES)
+_NO_SUMS = SEPARATING.union(PRODUCTS, TRANSPARENT, IDENTICAL, _KEEPS_VALUES)
 _NO_PRODUCTS = SEPARATING.union(
-    ADDITIONS, TRANSPARENT, _IDENTICAL, PRODUCERS, MAX_POOLS, ["contrib.conv2d_max_pool2d"]
+    ADDITIONS, TRANSPARENT, IDENTICAL, PRODUCERS, MAX_POOLS, ["contrib.conv2d_max_pool2d"]
 )
 _REDUCTION, _OPAQUE = 3, 8  # TOpPattern, include/tvm/relay/op_attr_types.h
 _MOST = 256  # operators looked at above the steps: FuseOps puts no more into a kernel
@@ -92,7 +92,7 @@ def read_behind(graph: FunctionGraph, kernels: Kernels) -> Behind:
         if op_name(expr) == "subtract":
             for value, other in zip(expr.args, reversed(expr.args)):
                 differences.setdefault(value, []).append(other)
-        elif expr in differences and (is_move(expr) or op_name(expr) in _IDENTICAL):
+        elif expr in differences and (is_move(expr) or op_name(expr) in IDENTICAL):
             differences.setdefault(expr.args[0], []).extend(differences[expr])
     return Behind(frozenset(summands), frozenset(paired), differences)
 
@@ -228,13 +228,16 @@ def _find_passed_on(expr: relay.Expr) -> Sequence[relay.Expr]:
 
 
 def find_passed(expr: relay.Expr) -> relay.Expr | None:
-    """The value of which a step gives at most another sign or dtype; None for other steps."""
+    """The value of which an operator gives at most another sign or dtype; None for others."""
     name = op_name(expr)
-    if name in TRANSPARENT or name in _IDENTICAL:
+    if name in TRANSPARENT or name in IDENTICAL:
         is_float = (read_dtype(expr.args[0]) or "").startswith(("float", "bfloat"))
         return expr.args[0] if is_float else None
     if name == "nn.leaky_relu":
         return expr.args[0] if abs(float(expr.attrs.alpha)) == 1 else None
+    remaining = next(_find_remaining(expr), None)
+    if remaining is not None:
+        return remaining
     for position in (*_SCALED.get(name, ()), *_SHIFTED.get(name, ())):
         operand = read_constant(expr.args[position])
         if operand is not None and _is_neutral(operand, name):
@@ -260,7 +263,7 @@ def strip(expr: relay.Expr) -> relay.Expr:
 
 
 def _strip_identical(expr: relay.Expr) -> relay.Expr:
-    while is_move(expr) or op_name(expr) in _IDENTICAL:
+    while is_move(expr) or op_name(expr) in IDENTICAL:
         expr = expr.args[0]
     return expr
 
@@ -309,6 +312,17 @@ def _cancelled_by(call: relay.Expr) -> Iterator[relay.Expr]:
         total = _strip_identical(value)
         if _cancels(total, other):
             yield total
+
+
+def _find_remaining(call: relay.Expr) -> Iterator[relay.Expr]:
+    """What a difference leaves of the sums that it cancels: x of (x + y) - y, y of x - (x + y)."""
+    if op_name(call) != "subtract":
+        return
+    for value, other in zip(call.args, reversed(call.args)):
+        total = _strip_identical(value)
+        if _cancels(total, other):
+            first, second = total.args
+            yield second if _is_same(_strip_identical(first), _strip_identical(other)) else first
 
 
 def _cancels(total: relay.Expr, other: relay.Expr) -> bool:

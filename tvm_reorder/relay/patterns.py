@@ -31,6 +31,7 @@ AVERAGE_POOLS = (
 )
 
 FENCE = "annotation.stop_fusion"  # FuseOps ends a kernel there; no code comes of it
+IDENTICAL = frozenset(["copy", FENCE])  # give what they are given
 
 # Sums of products with weights as their second argument.
 PRODUCERS = frozenset(

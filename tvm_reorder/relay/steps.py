@@ -14,7 +14,7 @@ from ..core.monotone import MonotoneMap
 from ..core.refusal import Reason, Refusal
 from .facts import read_shape
 from .moves import Moves, undo_one_another
-from .patterns import FENCE
+from .patterns import FENCE, IDENTICAL
 from .scene import Build, Reading, Scene
 from .sites import FunctionGraph, op_name
 
@@ -111,7 +111,7 @@ def has_windows_of(source: relay.Expr, scene: Scene) -> bool:
 
 def count_steps(region: Iterable[relay.Expr]) -> int:
     """How many of a step's calls compute something."""
-    return sum(op_name(call) != FENCE for call in region)
+    return sum(op_name(call) not in IDENTICAL for call in region)
 
 
 def find_sharing(graph: FunctionGraph, value: relay.Expr, wanted: int) -> Refusal | None:
