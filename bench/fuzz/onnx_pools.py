@@ -1,8 +1,9 @@
 """Max pools put into ONNX models: a model without one tells nothing of the pass.
 
 What is done
-    One or two tensors are chosen.  Each goes through a MaxPool of random geometry, and what stood
-    behind it, as long as that is an operator of one value, stands behind the pool too.  The pools'
+    One or two tensors are chosen, mostly results of what the pass may read.  Each goes through a
+    MaxPool of random geometry, every second one through an activation first, and what stood behind
+    it, as long as that is an operator of one value, stands behind the pool too.  The pools'
     ends become the results; of what was a result before, some stays.  The rest falls away.
 """
 
@@ -23,6 +24,7 @@ from tvm_reorder.cli.errors import UsageError, first_line
 
 from .recipe import VALUES, draw_how
 
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 _POOLED = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8}
 _POOLED |= {TensorProto.UINT8}
 _CASTABLE = {TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
@@ -30,6 +32,17 @@ _ONE_VALUE = frozenset(
     ["Relu", "LeakyRelu", "Sigmoid", "Tanh", "Exp", "Abs", "Neg", "Ceil", "Floor", "Round", "Clip"]
     + ["Sqrt", "Log", "Sin", "Cos", "Atan", "Erf", "Softplus", "Elu", "Cast", "Reciprocal"]
 )
+_READ = _ONE_VALUE | {"Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu", "Pad", "Where", "Concat"}
+_READ |= {"Transpose", "Reshape", "Slice", "Expand", "Squeeze", "Unsqueeze", "Conv", "Gemm"}
+_PUT_IN: dict[str, dict] = {  # of any opset, with plain attributes
+    **dict.fromkeys(("Relu", "Sigmoid", "Tanh", "Exp", "Abs", "Neg", "Floor", "Erf"), {}),
+    "LeakyRelu": {"alpha": 0.1},
+    "Elu": {"alpha": 1.3},
+    "HardSigmoid": {"alpha": 0.25},
+    "Softplus": {},
+    "Softsign": {},
+    "ThresholdedRelu": {"alpha": 1.5},
+}
 _RANKS = range(3, 6)
 _MOST_BEHIND = 3
 
@@ -73,13 +86,19 @@ def insert_pools(model: onnx.ModelProto, random: Random) -> onnx.ModelProto:
     tensors = _find_tensors(model)
     if not tensors:
         return model
-    # The later ones have more above them.
-    names = random.choices(list(tensors), range(1, len(tensors) + 1), k=random.choice((1, 1, 2)))
+    names = random.choices(list(tensors), _weigh(model, tensors), k=random.choice((1, 1, 2)))
     pooler = _Pooler(model, random)
     ends = [pooler.pool(name, *tensors[name]) for name in dict.fromkeys(names)]
     if random.random() < 0.15:
         ends.append(random.choice(list(tensors)))
     return _keep_only(model, list(dict.fromkeys(ends)), pooler.nodes, pooler.initializers)
+
+
+def _weigh(model: onnx.ModelProto, tensors: dict) -> list[int]:
+    """More for the later ones, which have more above them, and for what the pass may read."""
+    operators = {name: node.op_type for node in model.graph.node for name in node.output}
+    pairs = ((n, 6 if operators[name] in _READ else 1) for n, name in enumerate(tensors, 1))
+    return [n * weight for n, weight in pairs]
 
 
 def _find_tensors(model: onnx.ModelProto) -> dict[str, tuple[int, tuple[int, ...]]]:
@@ -128,6 +147,9 @@ class _Pooler:
             numbers = numpy_helper.from_array(np.array(shape, np.int64), wanted)
             self.initializers.append(numbers)
             value = self._add("Reshape", [value, wanted])
+        if dtype in _FLOATS and self._random.random() < 0.5:
+            operator = self._random.choice(sorted(_PUT_IN))
+            value = self._add(operator, [value], **_PUT_IN[operator])
         value = self._add("MaxPool", [value], **self._draw_geometry(shape[2:]))
         if dtype in _CASTABLE:
             return value
@@ -162,7 +184,10 @@ class _Pooler:
     def _draw_geometry(self, extents: tuple[int, ...]) -> dict:
         random, rank = self._random, len(extents)
         kernel = [min(n, random.choice((1, 2, 2, 3))) for n in extents]
-        drawn = {"kernel_shape": kernel, "strides": [random.choice((1, 2, 2, 3)) for _ in kernel]}
+        drawn = {
+            "kernel_shape": kernel,
+            "strides": [random.choice((1, 2, 2, 2, 3)) for _ in kernel],
+        }
         if random.random() < 0.3:
             drawn["pads"] = [random.randint(0, k - 1) for k in kernel * 2]
         elif random.random() < 0.15:
