@@ -39,11 +39,13 @@ def to_plain(array: Array, layout: str, order: str) -> Array:
 
 
 def from_plain(array: Array, order: str, layout: str) -> Array:
-    """The reverse of `to_plain`."""
+    """The reverse of `to_plain`; TVM fills a block that is not full with zeros."""
     blocks = {letter: int(n) for n, letter in re.findall("([0-9]+)([a-z])", layout)}
     letters = list(order)
     for letter, block in blocks.items():
         axis = letters.index(letter.upper())
+        missing = -array.shape[axis] % block
+        array = np.pad(array, [(0, missing * (n == axis)) for n in range(array.ndim)])
         shape = array.shape
         array = array.reshape(*shape[:axis], shape[axis] // block, block, *shape[axis + 1 :])
         letters.insert(axis + 1, letter)
