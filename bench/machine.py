@@ -61,10 +61,13 @@ def _read_versions() -> Iterator[tuple[str, str]]:
 
 
 def read_commit() -> str | None:
-    """The commit of the checkout, ``+changes`` behind it if files differ from it."""
+    """The commit of the checkout, ``+changes`` behind it if files differ; None without git."""
     describe = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
     folder = Path(__file__).parent
-    done = subprocess.run(describe, capture_output=True, text=True, cwd=folder)
+    try:
+        done = subprocess.run(describe, capture_output=True, text=True, cwd=folder)
+    except OSError:  # no git
+        return None
     return done.stdout.strip() or None
 
 

@@ -8,14 +8,17 @@ network alike, with the layout transforms at the same places, so that they cance
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import tvm
 from tvm import relay
+from tvm.relay.backend.executor_factory import GraphExecutorFactoryModule
 
 import tvm_reorder
 from tvm_reorder.cli.targets import open_device, read_target
+from tvm_reorder.core.report import Report
 from tvm_reorder.relay.floor_division import mend_floor_division
 
 from .harness import choose_licence
@@ -98,18 +101,36 @@ def build(network: Network, setting: Setting, decision: str | None = None, is_ap
     Exception
         What the pass failed with: TVM's build goes on then, and would be stock TVM's.
     """
+    return build_for(network, setting.compiled_for, decision, is_apart)[0]
+
+
+def build_for(
+    network: Network,
+    target: tvm.target.Target,
+    decision: str | None = None,
+    is_apart: bool = False,
+    disabled: Sequence[str] = (),
+) -> tuple[GraphExecutorFactoryModule, Report | None]:
+    """As `build`, for a target that need not run here; the library and what the pass did.
+
+    Parameters
+    ----------
+    network, decision, is_apart
+        As for `build`.
+    target : tvm.target.Target
+        What to build for.
+    disabled : sequence of str
+        Passes of TVM's to leave out.
+    """
     config = {"relay.FuseOps.max_depth": 1} if is_apart else {}
-    report = None
-    with ExitStack() as stack:
-        stack.enter_context(mend_floor_division())
-        if decision is not None:
-            options = {"decision": decision, "licence": setting.licence}
-            report = stack.enter_context(tvm_reorder.enabled(**options))
-        stack.enter_context(tvm.transform.PassContext(opt_level=3, config=config))
-        library = relay.build(network.mod, target=setting.compiled_for, params=network.params)
+    options = {"decision": decision, "licence": choose_licence(target)}
+    ours = nullcontext() if decision is None else tvm_reorder.enabled(**options)
+    stock = tvm.transform.PassContext(opt_level=3, config=config, disabled_pass=disabled)
+    with mend_floor_division(), ours as report, stock:
+        library = relay.build(network.mod, target=target, params=network.params)
     if report is not None and report.errors:
         raise report.errors[-1]
-    return library
+    return library, report
 
 
 def count_calls(mod: tvm.IRModule, operators: tuple[str, ...]) -> int:

@@ -145,6 +145,7 @@ class Program:
         self._run = executor.module["run"]
         self._arrays = executor.get_input(0), executor.get_output(0)
         self._is_shared = kind == "llvm"
+        self._number = self._arrays[0].numpy().dtype
         dtypes = [FORMATS[name].unsigned for name in (pair.dtype_in, pair.dtype_out)]
         if self._is_shared:
             self.input, self.output = map(_view, self._arrays, dtypes)
@@ -157,7 +158,7 @@ class Program:
             self._run()
             return
         source, result = self._arrays
-        source.copyfrom(self.input.view(source.numpy().dtype))
+        source.copyfrom(self.input.view(self._number))
         self._run()
         self.output[:] = result.numpy().view(self.output.dtype)
 
