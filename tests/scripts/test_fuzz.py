@@ -145,6 +145,24 @@ def test_what_tvm_itself_simplifies_inexactly_is_no_fault():
     assert examine([recipe(*steps)]).graphs == {"simplified": 1}
 
 
+def test_what_tvms_executors_disagree_on_is_no_fault(monkeypatch):
+    """Here AOT's results are off by another number in each build."""
+    from bench.fuzz import trial
+
+    def shifted(run, how, shift):
+        return lambda inputs: [values + shift * (how.executor == "aot") for values in run(inputs)]
+
+    ours = trial.build_ours
+    monkeypatch.setattr(trial, "build", lambda mod, how: shifted(build(mod, how), how, 1))
+    monkeypatch.setattr(
+        trial,
+        "build_ours",
+        lambda mod, how, config: (shifted(ours(mod, how, config)[0], how, 2), None),
+    )
+    outcome = examine([recipe(["tanh"], executor="aot")])
+    assert outcome.graphs == {"executors differ": 1} and not outcome.failures
+
+
 @pytest.mark.parametrize(
     "owner, name",
     [(passes, "name_pools"), (ExchangeChain, "check")],

@@ -133,3 +133,18 @@ def test_every_definition_has_a_name_and_a_fast_form_where_fastmath_has_one():
 def test_known_inputs_are_exact():
     bounds = exact(np.array([1.5, np.nan]))
     assert bounds.low[0] == bounds.high[0] == 1.5 and bounds.is_open.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("mode, expected", [("clip", [10, 30, 20]), ("wrap", [30, 30, 20])])
+def test_indices_beyond_the_ends_by_hand(mode, expected):
+    values = np.array([10, 20, 30], "float32")
+    taken = relay.take(data(3), relay.const(np.array([-1, 5, 1], "int32")), mode=mode)
+    (bounds,) = evaluate(module_of(taken), {"x": values})
+    assert bounds.low.tolist() == bounds.high.tolist() == expected
+
+
+def test_a_block_that_is_not_full_by_hand():
+    values = np.array([5, 6], "float32").reshape(1, 2, 1, 1)
+    blocked = relay.layout_transform(data(1, 2, 1, 1), "NCHW", "NCHW4c")
+    (bounds,) = evaluate(module_of(blocked), {"x": values})
+    assert bounds.low.ravel().tolist() == [5, 6, 0, 0]
