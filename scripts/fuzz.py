@@ -1,6 +1,8 @@
-"""Random graphs, stock TVM against ours; what differs is shrunk and saved.
+"""Random graphs, stock TVM against ours and a reference; what differs is shrunk and saved.
 
     python -m scripts.fuzz [--seed 0] [--graphs 1000] [--jobs 2] [--failures DIR] [--log FILE]
+    python -m scripts.fuzz --source nnsmith [--nnsmith DIR] ...        models by NNSmith
+    python -m scripts.fuzz --models DIR ...                            ONNX files of a folder
     python -m scripts.fuzz --replay FILE
 
 Graph k of seed s is the same on every machine.  Exit status: 0 no difference, 1 some, 2 bad usage

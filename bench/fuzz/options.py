@@ -8,6 +8,9 @@ from pathlib import Path
 
 from tvm_reorder.cli.options import Parser, positive, seed
 
+SOURCES = ("random", "nnsmith")
+NNSMITH = Path(".nnsmith")
+
 
 def make_parser(summary: str) -> argparse.ArgumentParser:
     """The command line."""
@@ -17,6 +20,12 @@ def make_parser(summary: str) -> argparse.ArgumentParser:
     add("--graphs", type=positive, default=1000, metavar="N", help="how many (default: 1000)")
     add("--jobs", type=positive, default=os.cpu_count() or 1, metavar="J",
         help="processes, each with one thread (default: one a core)")  # fmt: skip
+    add("--source", choices=SOURCES, default="random",
+        help="where graphs come from: drawn here, or NNSmith's with max pools put in")  # fmt: skip
+    add("--models", type=Path, metavar="DIR",
+        help="ONNX files to put max pools into, instead of a source")  # fmt: skip
+    add("--nnsmith", type=Path, default=NNSMITH, metavar="DIR",
+        help="the environment that scripts/nnsmith_env.sh made (default: .nnsmith)")  # fmt: skip
     add("--failures", type=Path, default=Path("fuzz-failures"), metavar="DIR",
         help="where failing graphs go, made if there are any (default: fuzz-failures)")  # fmt: skip
     add("--log", metavar="FILE", help="write the run's figures and machine as JSON")

@@ -15,13 +15,14 @@ from tvm_reorder.cli.output import Bar, check_writable
 from tvm_reorder.core.files import written_beside
 
 from ..machine import describe_machine
-from .recipe import GROUP, draw_recipe
+from .recipe import GROUP, TARGETS
+from .run import fit_target
 from .shrink import shrink
+from .sources import Deal, open_source
 from .trial import FAILURES, Outcome, examine
 from .workers import examine_all
 
-_FIELDS = {"seed", "index", "decision", "licence", "opt_level", "layout", "dtype", "size"}
-_FIELDS |= {"producer", "stages", "after", "values"}
+_FIELDS = {"seed", "index", "decision", "licence", "opt_level", "executor", "target", "values"}
 _MOST_SHRUNK = 20  # one cause makes many failures
 
 
@@ -38,12 +39,16 @@ def run(args: Namespace, stream: TextIO) -> int:
     check_writable(args.log, "--log")
     if args.failures.exists() and not args.failures.is_dir():
         raise UsageError(f"--failures {args.failures} is a file but must be a folder")
+    args.machine = describe_machine()  # with the commit at which the run began
     begun, outcome, is_interrupted = time.perf_counter(), Outcome(), False
-    jobs = min(args.jobs, -(-args.graphs // GROUP))
+    saved: list[Path] = []
+    jobs, deal = min(args.jobs, -(-args.graphs // GROUP)), open_source(args)
     with Bar(args.graphs, stream) as bar:
         try:
-            for each in examine_all(_deal_groups(args.seed, args.graphs), jobs):
+            for each in examine_all(_deal_groups(deal, args.seed, args.graphs), jobs):
                 outcome.add(each)
+                saved += [_save_failure(failure, args.failures) for failure in each.failures]
+                _write_log(args, outcome, time.perf_counter() - begun, saved)
                 bar.describe(_say_short(outcome))
                 bar.move_to(outcome.graphs.total())
         except KeyboardInterrupt:
@@ -54,7 +59,7 @@ def run(args: Namespace, stream: TextIO) -> int:
     for failure, file in zip(outcome.failures, files):
         say(f"{failure['verdict']}: {failure['detail']}")
         say(f"  {file}")
-    _write_log(args, outcome, seconds, [str(file) for file in files])
+    _write_log(args, outcome, seconds, files)
     if is_interrupted:
         return 130
     return 1 if outcome.failures else 0
@@ -68,6 +73,8 @@ def summarise(outcome: Outcome, seconds: float) -> str:
         lines.append(f"  {count:6} {verdict}")
     lines.append(f"{outcome.sites.total()} max pools")
     lines += [f"  {count:6} {status}" for status, count in outcome.sites.most_common()]
+    checked, left = outcome.checked["checked"], outcome.checked["open"]
+    lines.append(f"{checked} results held against the reference, which leaves {left} open")
     failed = sum(outcome.graphs[verdict] for verdict in FAILURES)
     lines.append(f"{failed} failures" if failed else "no difference")
     return "\n".join(lines)
@@ -99,14 +106,16 @@ def _read_recipe(path: Path) -> dict:
         raise UsageError(f"--replay {path} is no JSON ({error}) but must be {required}") from error
     recipe = document.get("shrunk") if isinstance(document, dict) else None
     missing = _FIELDS - set(recipe) if isinstance(recipe, dict) else {"shrunk"}
+    if not missing and not {"steps", "onnx"} & set(recipe):
+        missing = {"steps"}
     if missing:
         raise UsageError(f"--replay {path} lacks {min(missing)!r} but must be {required}")
     return recipe
 
 
-def _deal_groups(seed: int, graphs: int) -> Iterator[list[dict]]:
+def _deal_groups(deal: Deal, seed: int, graphs: int) -> Iterator[list[dict]]:
     for first in range(0, graphs, GROUP):
-        yield [draw_recipe(seed, k) for k in range(first, min(first + GROUP, graphs))]
+        yield [deal(seed, k) for k in range(first, min(first + GROUP, graphs))]
 
 
 def _say_short(outcome: Outcome) -> str:
@@ -125,25 +134,36 @@ def _save_failures(outcome: Outcome, folder: Path) -> list[Path]:
         shrunk = recipe
         if number < _MOST_SHRUNK and verdict != "ours crashes":
             shrunk = shrink(recipe, lambda each, v=verdict: examine([each]).graphs[v] > 0)
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"seed{recipe['seed']}_graph{recipe['index']}.json"
-        document = {**failure, "shrunk": shrunk, "machine": describe_machine()}
-        _write(file, document)
-        files.append(file)
+        files.append(_save_failure({**failure, "shrunk": shrunk}, folder))
     return files
 
 
-def _write_log(args, outcome: Outcome, seconds: float, files: list[str]) -> None:
+def _save_failure(failure: dict, folder: Path) -> Path:
+    """The file of a failure, also of one that is still to be shrunk: a killed run keeps it."""
+    recipe = failure["recipe"]
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"seed{recipe['seed']}_graph{recipe['index']}.json"
+    _write(file, {"shrunk": recipe, **failure, "machine": describe_machine()})
+    return file
+
+
+def _write_log(args, outcome: Outcome, seconds: float, files: list[Path]) -> None:
+    """The log, also of a run that is not at its end: a killed one keeps it."""
     if args.log is None:
         return
     document = {
+        "source": args.source if args.models is None else "models",
         "seed": args.seed,
         "jobs": args.jobs,
         "seconds": round(seconds, 1),
         "graphs": dict(outcome.graphs.most_common()),
         "sites": dict(outcome.sites.most_common()),
-        "failures": files,
-        "machine": describe_machine(),
+        "reference": dict(outcome.checked),
+        "invalid": dict(outcome.invalid.most_common()),
+        "run as": {target: fit_target(target) for target in TARGETS},
+        "drawn": dict(sorted(outcome.drawn.items())),
+        "failures": [str(file) for file in files],
+        "machine": args.machine,
     }
     _write(Path(args.log), document)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 
-_PLAIN_POOL = {"kind": "max", "kernel": [2], "strides": [2], "padding": [0, 0], "dilation": [1]}
+from .onnx_pools import drop_node
+from .steps import Step
+
+_PLAIN = {"decision": "exchange", "opt_level": 3, "licence": "equal", "executor": "graph"}
+_PLAIN |= {"target": "llvm", "batch": 1}
+_PLAIN_GRAPH = {"layout": "NCHW", "dtype": "float32"}
+_RANK = 2  # of the plain layout's windows
 
 
-def shrink(recipe: dict, fails: Callable[[dict], bool], most: int = 150) -> dict:
+def shrink(recipe: dict, fails: Callable[[dict], bool], most: int = 200) -> dict:
     """The smallest recipe that greedy simplification reaches.
 
     Parameters
@@ -38,71 +43,101 @@ def shrink(recipe: dict, fails: Callable[[dict], bool], most: int = 150) -> dict
 
 def _simplify(recipe: dict) -> Iterator[dict]:
     """Simpler recipes, the boldest changes first."""
-    for field, plain in (("producer", None), ("after", [])):
-        if recipe[field] != plain:
-            yield {**recipe, field: plain}
-    if len(recipe["stages"]) > 1:
-        for number in range(len(recipe["stages"])):
-            stages = [stage for n, stage in enumerate(recipe["stages"]) if n != number]
-            yield {**recipe, "stages": stages}
+    steps = recipe.get("steps", [])
+    for simpler in _drop_steps(steps):
+        yield {**recipe, "steps": simpler}
     if len(recipe["values"]) > 1:
         yield from ({**recipe, "values": [kind]} for kind in recipe["values"])
-    plain = {"layout": "NCHW", "dtype": "float32", "decision": "exchange", "opt_level": 3}
-    for field, value in {**plain, "licence": "equal"}.items():
-        has_other_rank = field == "layout" and len(recipe["size"]) != 2
-        if recipe[field] != value and not has_other_rank:
+    for field, value in _PLAIN.items():
+        if field in recipe and recipe[field] != value:
             yield {**recipe, field: value}
-    for number, stage in enumerate(recipe["stages"]):
-        for simpler in _simplify_stage(stage, len(recipe["size"])):
-            changed = deepcopy(recipe)
-            changed["stages"][number] = simpler
-            yield changed
-    for number in range(len(recipe["after"])):
-        yield {**recipe, "after": recipe["after"][:number] + recipe["after"][number + 1 :]}
-    if recipe["size"] != [4] * len(recipe["size"]):
-        yield {**recipe, "size": [4] * len(recipe["size"])}
+    if "size" in recipe:
+        yield from _simplify_input(recipe)
+    for smaller in drop_node(recipe["onnx"]) if "onnx" in recipe else ():
+        yield {**recipe, "onnx": smaller}
+    for simpler in _simplify_steps(steps):
+        yield {**recipe, "steps": simpler}
 
 
-def _simplify_stage(stage: dict, rank: int) -> Iterator[dict]:
-    if stage["join"] != "chain":
-        yield {"join": "chain", "steps": stage["steps"], "pool": stage["pool"]}
-    for number in range(len(stage["steps"])):
-        yield {**stage, "steps": stage["steps"][:number] + stage["steps"][number + 1 :]}
-    plain = {field: v if field == "kind" else v * rank for field, v in _PLAIN_POOL.items()}
-    plain["ceil_mode"] = False
-    if stage["pool"] != plain:
-        yield {**stage, "pool": plain}
-        yield from _simplify_pool(stage, plain)
-    for number, (name, *numbers) in enumerate(stage["steps"]):
-        for simpler in _simplify_numbers(numbers):
-            steps = list(stage["steps"])
-            steps[number] = [name, *simpler]
-            yield {**stage, "steps": steps}
+def _simplify_input(recipe: dict) -> Iterator[dict]:
+    size = recipe["size"]
+    for field, value in _PLAIN_GRAPH.items():
+        fits = field != "layout" or len(size) == _RANK
+        if recipe[field] != value and fits:
+            yield {**recipe, field: value}
+    for extent in (4, 2):
+        if max(size) > extent:
+            yield {**recipe, "size": [min(each, extent) for each in size]}
 
 
-def _simplify_pool(stage: dict, plain: dict) -> Iterator[dict]:
-    """One attribute at a time, for a pool that must stay special somewhere."""
-    pool = stage["pool"]
-    if "pad" in pool:
-        yield {**stage, "pool": {field: v for field, v in pool.items() if field != "pad"}}
-    if pool["kind"] == "max":
-        for field in ("padding", "dilation", "ceil_mode", "kernel", "strides"):
-            if pool[field] != plain[field]:
-                yield {**stage, "pool": {**pool, field: plain[field]}}
+def _drop_steps(steps: list[Step]) -> Iterator[list[Step]]:
+    """Without half of the steps, without one, or with a branch in a fork's place."""
+    if len(steps) > 3:
+        middle = len(steps) // 2
+        yield from (steps[middle:], steps[:middle])
+    for number, (_, parameters) in enumerate(steps):
+        before, after = steps[:number], steps[number + 1 :]
+        yield before + after
+        for branch in parameters.get("branches", []):
+            yield before + branch + after
+    for number, (name, parameters) in enumerate(steps):
+        for field, nested in _nested(parameters):
+            for simpler in _drop_steps(nested):
+                changed = _put(parameters, field, simpler)
+                yield [*steps[:number], [name, changed], *steps[number + 1 :]]
 
 
-def _simplify_numbers(numbers: list) -> Iterator[list]:
-    """The same number for all channels, or a plain one."""
-    for position, value in enumerate(numbers):
-        if isinstance(value, list):
-            choices = (
-                [[each] * len(value) for each in dict.fromkeys(value)] if len(value) > 1 else []
-            )
-            choices += [[(1.0 if v > 0 else -1.0 if v < 0 else 0.0) for v in value]]
-        elif isinstance(value, float):
-            choices = [1.0 if value > 0 else -1.0 if value < 0 else 0.0]
-        else:
-            choices = []
-        for choice in choices:
-            if choice != value:
-                yield [*numbers[:position], choice, *numbers[position + 1 :]]
+def _nested(parameters: dict) -> Iterator[tuple[tuple, list[Step]]]:
+    """Steps inside a step, each with where they stand."""
+    for number, branch in enumerate(parameters.get("branches", [])):
+        yield ("branches", number), branch
+    if "steps" in parameters:
+        yield ("steps",), parameters["steps"]
+
+
+def _put(parameters: dict, where: tuple, steps: list[Step]) -> dict:
+    if where == ("steps",):
+        return {**parameters, "steps": steps}
+    branches = list(parameters["branches"])
+    branches[where[1]] = steps
+    return {**parameters, "branches": branches}
+
+
+def _simplify_steps(steps: list[Step]) -> Iterator[list[Step]]:
+    """One parameter left out, or made plainer."""
+    for number, (name, parameters) in enumerate(steps):
+        for simpler in _simplify_parameters(parameters):
+            yield [*steps[:number], [name, simpler], *steps[number + 1 :]]
+        for where, nested in _nested(parameters):
+            for simpler in _simplify_steps(nested):
+                changed = _put(parameters, where, simpler)
+                yield [*steps[:number], [name, changed], *steps[number + 1 :]]
+
+
+def _simplify_parameters(parameters: dict) -> Iterator[dict]:
+    plain = {name: v for name, v in parameters.items() if name not in ("branches", "steps")}
+    for name in plain:
+        yield {other: value for other, value in parameters.items() if other != name}
+    for name, value in plain.items():
+        for simpler in _simplify_value(value):
+            yield {**parameters, name: simpler}
+
+
+def _simplify_value(value) -> Iterator:
+    """A single number for several, and 1, -1 or 0 for any; of a constant, its parts likewise."""
+    if isinstance(value, dict):
+        yield from (
+            _simplify_parameters(value)
+            if "values" not in value
+            else (each for each in _simplify_parameters(value) if "values" in each)
+        )
+    elif isinstance(value, list):
+        if len(value) > 1:
+            yield from ([each] for each in value if not isinstance(each, str))
+        for number, each in enumerate(value):
+            for simpler in _simplify_value(each):
+                yield [*value[:number], simpler, *value[number + 1 :]]
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        plain = type(value)(1 if value > 0 else -1 if value < 0 else 0)
+        if value != plain:
+            yield plain

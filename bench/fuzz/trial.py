@@ -1,28 +1,30 @@
-"""Recipes through stock and ours: what was done at their sites, and what differs.
+"""Recipes through stock and ours and past the reference: what the pass did and what differs.
 
-Several graphs are built as one module, because a build costs more than a graph.  Where one of them
-differs, does not build, or makes the pass fail, each is tried alone, and that counts.
+Several graphs are built as one module, because a build costs more than a graph.  Where it does not
+build, or the pass fails, each is tried alone, and that counts.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from tvm import relay
 
 from tvm_reorder import ReorderConfig
 from tvm_reorder.cli.errors import first_line
-from tvm_reorder.cli.measure import compare_outputs
-from tvm_reorder.core.licence import ANY_DROP, Licence
+from tvm_reorder.core.report import Report
 
+from .facets import describe
 from .graph import Graph, draw_inputs, make_graph, make_module
-from .open_results import find_open
-from .run import build, execute
+from .judge import WRONG, Judge
+from .onnx_graph import import_graph
+from .run import How, Run, build, build_ours, optimize, read_report
 
-FAILURES = ("differs", "pass failed", "ours does not build", "ours crashes")
+FAILURES = (*WRONG, "pass failed", "ours does not build", "ours crashes")
+_LONGEST = 120  # of a reason that is counted
 
 
 @dataclass
@@ -34,31 +36,51 @@ class Outcome:
     graphs : collections.Counter
         Graphs by verdict: ``"equal"``, ``"untouched"`` (the pass left it as it is: not built),
         ``"open"`` (equal but for what the licence leaves open), ``"invalid"`` (stock TVM does not
-        build or run it), or one of `FAILURES`.
+        build or run it), ``"simplified"`` (equal, and off the reference because TVM's own
+        simplifications are inexact: without them stock is right), ``"executors differ"`` (stock TVM
+        gives something else by its graph executor, and there ours is right), or one of `FAILURES`:
+        ``"differs"`` from stock, ``"wrong"`` by the reference where stock is right, ``"both
+        wrong"`` by it, ``"not judged"`` for an error in the fuzzer itself.
     sites : collections.Counter
         Max pools by status, the refused ones by reason.
+    drawn : collections.Counter
+        Graphs by what occurs in them.
+    checked : collections.Counter
+        Results held against the reference, and those that it leaves open.
+    invalid : collections.Counter
+        Why stock TVM does not build or run graphs.
     failures : list of dict
         Recipe, verdict and detail of each graph that failed.
     """
 
     graphs: Counter = field(default_factory=Counter)
     sites: Counter = field(default_factory=Counter)
+    drawn: Counter = field(default_factory=Counter)
+    checked: Counter = field(default_factory=Counter)
+    invalid: Counter = field(default_factory=Counter)
     failures: list[dict] = field(default_factory=list)
 
     def add(self, other: Outcome) -> None:
         """Count another outcome in."""
-        self.graphs.update(other.graphs)
-        self.sites.update(other.sites)
+        for mine, its in zip(self._counters(), other._counters()):
+            mine.update(its)
         self.failures.extend(other.failures)
 
+    def _counters(self) -> tuple[Counter, ...]:
+        return self.graphs, self.sites, self.drawn, self.checked, self.invalid
 
-def examine(recipes: list[dict], say: Callable[[str], None] = lambda phase: None) -> Outcome:
+
+Say = Callable[[str], None]
+Pair = tuple[dict, Graph]
+
+
+def examine(recipes: list[dict], say: Say = lambda phase: None) -> Outcome:
     """Try some graphs of one group.
 
     Parameters
     ----------
     recipes : list of dict
-        The graphs; they share decision, licence and opt_level.
+        The graphs; they share how they are built.
     say : callable
         Told ``"stock"`` and ``"ours"`` before each build: a compiler that crashes tells no more.
     """
@@ -66,33 +88,36 @@ def examine(recipes: list[dict], say: Callable[[str], None] = lambda phase: None
     graphs = []
     for recipe in recipes:
         try:
-            graph = make_graph(recipe, f"g{len(graphs)}")
+            make = import_graph if "onnx" in recipe else make_graph
+            graph = make(recipe, f"g{len(graphs)}")
             make_module([graph])
             graphs.append((recipe, graph))
-        except Exception:  # whatever the type relations object to
-            outcome.graphs["invalid"] += 1
+            outcome.drawn.update(describe(recipe, graph))
+        except Exception as error:  # whatever the type relations object to
+            outcome.add(refuse(error))
     if graphs:
         outcome.add(_examine(graphs, say))
     return outcome
 
 
-def _examine(graphs: list[tuple[dict, Graph]], say) -> Outcome:
+def _examine(graphs: list[Pair], say: Say) -> Outcome:
     """Try graphs that TVM can type: the pass first, which tells what need not be built."""
-    how, outcome = graphs[0][0], Outcome()
+    recipe, outcome = graphs[0][0], Outcome()
+    mod = make_module([graph for _, graph in graphs])
+    if len(graphs) == 1:  # the process may have died of it before, in either compiler
+        say("stock")
+        try:
+            optimize(mod, How.of(recipe))
+        except Exception as error:
+            return refuse(error)
     say("ours")
     try:
-        _, report = build(
-            make_module([graph for _, graph in graphs]),
-            how["opt_level"],
-            make_config(how),
-            relay.optimize,
-        )
+        report = read_report(mod, How.of(recipe), make_config(recipe))
     except Exception as error:
         return _halve(graphs, say) or _blame(graphs, "ours does not build", first_line(error), say)
-    if report.errors:
-        error = report.errors[-1]
-        detail = f"{type(error).__name__}: {first_line(error)}"
-        return _halve(graphs, say) or _blame(graphs, "pass failed", detail, say)
+    failed = _find_internal_error(report)
+    if failed is not None:
+        return _halve(graphs, say) or _blame(graphs, "pass failed", failed, say)
     touched = _count_sites(outcome, graphs, report)
     outcome.graphs.update("untouched" for is_touched in touched if not is_touched)
     chosen = [each for each, is_touched in zip(graphs, touched) if is_touched]
@@ -101,42 +126,58 @@ def _examine(graphs: list[tuple[dict, Graph]], say) -> Outcome:
     return outcome
 
 
-def _build_both(graphs, say) -> Outcome:
+def _find_internal_error(report: Report) -> str | None:
+    """What went wrong in the pass, on the whole module or at a site."""
+    if report.errors:
+        error = report.errors[-1]
+        return f"{type(error).__name__}: {first_line(error)}"
+    refusals = (site.refusal for site in report.sites if site.refusal is not None)
+    return next((str(each) for each in refusals if "internal" in each.reason.value), None)
+
+
+def _build_both(graphs: list[Pair], say: Say) -> Outcome:
     """Build, run and compare; the sites have been counted."""
-    mod, how = make_module([graph for _, graph in graphs]), graphs[0][0]
+    mod, recipe = make_module([graph for _, graph in graphs]), graphs[0][0]
+    how = How.of(recipe)
     say("stock")
     try:
-        stock = build(mod, how["opt_level"])
-        execute(stock, _draw_all(graphs, 0))
-    except Exception:
-        return _halve(graphs, say, _build_both) or Outcome(Counter(invalid=1))
+        stock = build(mod, how)
+        stock(_draw_all(graphs, 0))
+    except Exception as error:
+        return _halve(graphs, say, _build_both) or refuse(error)
     say("ours")
     try:
-        ours, _ = build(mod, how["opt_level"], make_config(how))
-        verdicts = _compare(graphs, stock, ours)
+        ours, _ = build_ours(mod, how, make_config(recipe))
+        ours(_draw_all(graphs, 0))
     except Exception as error:
         return _halve(graphs, say, _build_both) or _fail(
-            how, "ours does not build", first_line(error)
+            recipe, "ours does not build", first_line(error)
         )
-    if len(graphs) > 1 and any(verdict in FAILURES for verdict, _ in verdicts):
-        return _halve(graphs, say, _build_both)
-    outcome = Outcome()
-    for (recipe, _), (verdict, detail) in zip(graphs, verdicts):
+    compared = _compare(graphs, stock, ours)
+    outcome = Outcome(checked=compared.checked)
+    for (each, _), (verdict, detail) in zip(graphs, compared.verdicts):
         outcome.graphs[verdict] += 1
         if verdict in FAILURES:
-            outcome.failures.append({"recipe": recipe, "verdict": verdict, "detail": detail})
+            outcome.failures.append({"recipe": each, "verdict": verdict, "detail": detail})
     return outcome
 
 
-def _blame(graphs, verdict: str, detail: str, say) -> Outcome:
+def _blame(graphs: list[Pair], verdict: str, detail: str, say: Say) -> Outcome:
     """The failure of one graph, unless stock TVM does not build it either."""
-    ((how, graph),) = graphs
+    ((recipe, graph),) = graphs
     say("stock")
     try:
-        build(make_module([graph]), how["opt_level"])
-    except Exception:
-        return Outcome(Counter(invalid=1))
-    return _fail(how, verdict, detail)
+        build(make_module([graph]), How.of(recipe))
+    except Exception as error:
+        return refuse(error)
+    return _fail(recipe, verdict, detail)
+
+
+def refuse(error: Exception | str) -> Outcome:
+    """A graph with which stock TVM can do nothing, and why, without what is that graph's own."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = re.sub(r"[0-9]+", "N", lines[-1] if lines else repr(error))[:_LONGEST]
+    return Outcome(Counter(invalid=1), invalid=Counter({reason: 1}))
 
 
 def make_config(recipe: dict) -> ReorderConfig:
@@ -144,7 +185,7 @@ def make_config(recipe: dict) -> ReorderConfig:
     return ReorderConfig(licence=recipe["licence"], decision=recipe["decision"], opt_level=0)
 
 
-def _halve(graphs, say, examine_half=_examine) -> Outcome | None:
+def _halve(graphs: list[Pair], say: Say, examine_half=_examine) -> Outcome | None:
     """One half after the other, down to each graph alone; None if there is but one."""
     if len(graphs) == 1:
         return None
@@ -156,72 +197,67 @@ def _halve(graphs, say, examine_half=_examine) -> Outcome | None:
 
 def _fail(recipe: dict, verdict: str, detail: str) -> Outcome:
     failure = {"recipe": recipe, "verdict": verdict, "detail": detail}
-    return Outcome(Counter({verdict: 1}), Counter(), [failure])
+    return Outcome(Counter({verdict: 1}), failures=[failure])
 
 
-def _count_sites(outcome: Outcome, graphs, report) -> list[bool]:
+def _count_sites(outcome: Outcome, graphs: list[Pair], report: Report) -> list[bool]:
     """Count the sites; whether each graph was touched."""
+    done, named = list(report.exchanged), {graph.name for _, graph in graphs}
     for site in report.sites:
         status = str(site.status)
         is_refused = status == "refused" and site.refusal is not None
         outcome.sites[f"refused: {site.refusal.reason.value}" if is_refused else status] += 1
-    sites = iter(report.sites)
-    counts = [len(graph.pools) for _, graph in graphs]
-    if sum(counts) != len(report.sites):  # TVM has merged two pools that were the same
-        return [bool(report.exchanged)] * len(graphs)
-    done = set(report.exchanged)
-    return [any([next(sites) in done for _ in range(count)]) for count in counts]
+    owners = {site.name.partition("/")[0] for site in done}
+    if not owners <= named:  # TVM has merged two pools that were the same, and lost a name
+        return [True] * len(graphs)
+    return [graph.name in owners for _, graph in graphs]
 
 
-def _compare(graphs, stock, ours) -> list[tuple[str, str]]:
+@dataclass
+class _Compared:
+    verdicts: list[tuple[str, str]]
+    checked: Counter
+
+
+def _compare(graphs: list[Pair], stock: Run, ours: Run) -> _Compared:
     """Verdict and detail of each graph."""
-    verdicts = [("equal", "")] * len(graphs)
+    compared = _Compared([("equal", "")] * len(graphs), Counter())
+    judges = [Judge(recipe, graph) for recipe, graph in graphs]
     for kind in range(max(len(recipe["values"]) for recipe, _ in graphs)):
         drawn = [_draw(recipe, graph, kind) for recipe, graph in graphs]
         inputs = _draw_all(graphs, kind)
-        pairs = zip(execute(stock, inputs), execute(ours, inputs))
-        for number, (recipe, graph) in enumerate(graphs):
-            mine = [next(pairs) for _ in graph.outputs]
-            verdict = _judge(recipe, graph, drawn[number], mine)
-            if verdict[0] != "equal" and verdicts[number][0] != "differs":
-                verdicts[number] = verdict
-    return verdicts
+        pairs = zip(stock(inputs), ours(inputs))
+        for number, judge in enumerate(judges):
+            mine = [next(pairs) for _ in judge.graph.outputs]
+            verdict = judge.judge(drawn[number], mine)
+            if verdict[0] in WRONG and _is_fault_of_executor(*graphs[number], drawn[number], mine):
+                verdict = "executors differ", verdict[1]
+            if verdict[0] != "equal" and compared.verdicts[number][0] not in FAILURES:
+                compared.verdicts[number] = verdict
+    for judge in judges:
+        compared.checked.update(judge.checked)
+    return compared
 
 
-def _draw(recipe, graph, kind: int) -> dict[str, np.ndarray]:
+def _is_fault_of_executor(recipe: dict, graph: Graph, inputs: dict, pairs: list) -> bool:
+    """True if stock TVM gives something else by another executor, and there nothing fails.
+
+    AOT reads what nobody has written where a tuple of one is concatenated at opt_level 0.
+    """
+    plain = {**recipe, "executor": "graph"}
+    if plain == recipe or examine([plain]).failures:
+        return False
+    expected = build(make_module([graph]), How.of(plain))(inputs)
+    is_float = (each.dtype.kind == "f" for each in expected)
+    checks = zip(expected, pairs, is_float)
+    return not all(np.array_equal(e, stock, equal_nan=nan) for e, (stock, _), nan in checks)
+
+
+def _draw(recipe: dict, graph: Graph, kind: int) -> dict[str, np.ndarray]:
     kinds = recipe["values"]
     return draw_inputs(recipe, graph.inputs, kinds[kind % len(kinds)])
 
 
-def _draw_all(graphs, kind: int) -> dict[str, np.ndarray]:
+def _draw_all(graphs: list[Pair], kind: int) -> dict[str, np.ndarray]:
     drawn = (_draw(recipe, graph, kind) for recipe, graph in graphs)
     return {name: array for each in drawn for name, array in each.items()}
-
-
-def _judge(recipe, graph, inputs, pairs) -> tuple[str, str]:
-    licence = Licence.parse(recipe["licence"])
-    allowed = licence.ulp if licence.ulp != ANY_DROP else np.inf
-    wrong = [n for n, pair in enumerate(pairs) if not _is_near(*pair, allowed)]
-    if not wrong:
-        return "equal", ""
-    is_open = find_open(graph, inputs, recipe["licence"], recipe["opt_level"])
-    for number in wrong:
-        before, after = pairs[number]
-        marks = is_open if np.shape(is_open) in ((), before.shape) else np.any(is_open)
-        kept = ~np.broadcast_to(marks, before.shape)
-        if not _is_near(before[kept], after[kept], allowed):
-            return "differs", _describe(number, before[kept], after[kept])
-    return "open", ""
-
-
-def _is_near(before: np.ndarray, after: np.ndarray, ulp: float) -> bool:
-    found = compare_outputs(after, before)
-    return found.equal or (found.max_ulp is not None and found.max_ulp <= ulp)
-
-
-def _describe(number: int, before: np.ndarray, after: np.ndarray) -> str:
-    found = compare_outputs(after, before)
-    wrong = np.flatnonzero(~((before == after) | ((before != before) & (after != after))))
-    first = f"{before.ravel()[wrong[0]]!s} became {after.ravel()[wrong[0]]!s}"
-    ulp = "not finite" if found.max_ulp is None else f"{found.max_ulp} ulp"
-    return f"output {number}: {wrong.size} of {before.size} differ ({ulp}), {first}"

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 
-from .trial import Outcome, examine
+from .trial import Outcome, examine, refuse
 
 Job = list[dict]
 
@@ -58,9 +58,9 @@ def _bury(worker: Worker, again: list[Job]) -> Outcome | None:
         again.extend([recipe] for recipe in job)
         return None
     if phase == "stock":
-        return Outcome(Counter(invalid=1))
+        return refuse("the process died in stock TVM")
     failure = {"recipe": job[0], "verdict": "ours crashes", "detail": "the process died"}
-    return Outcome(Counter({"ours crashes": 1}), Counter(), [failure])
+    return Outcome(Counter({"ours crashes": 1}), failures=[failure])
 
 
 class Worker:

@@ -66,6 +66,24 @@ def test_a_bfloat16_kernel_rounds_only_where_it_ends():
     assert site.status is Status.REFUSED and site.refusal.reason is Reason.UNPROVEN
 
 
+COMPOSITES = {
+    "square": lambda x: x * x,
+    "abs": lambda x: relay.maximum(x, relay.negative(x)),
+    "sum": lambda x: x + relay.nn.relu(x),
+    "shrink": lambda x: relay.where(relay.greater(x, relay.ones_like(x)), x, relay.zeros_like(x)),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_nor_is_a_composite_rounded_where_it_stands(name):
+    """In the pool's kernel the sigmoid would read what no kernel has rounded."""
+    x = relay.nn.relu(image().astype("bfloat16"))
+    pooled = relay.sigmoid(max_pool(COMPOSITES[name](x)))
+    picture, _ = pictures()
+    (site,) = assert_same_results(module(pooled.astype("float32")), {"x": picture}).sites
+    assert site.status is Status.REFUSED
+
+
 def test_a_pool_reads_wider_values_behind_a_cast():
     """The exchange moves it to float16: half the bytes, so nothing speaks of more."""
     picture, _ = pictures()

@@ -69,7 +69,7 @@ def may_fall_below_lowest(ends: Ends, chain: Chain, index: int) -> bool:
     """
     dtype_out, dtype_in = chain.base_dtypes[0], _followed(chain.base_dtypes[index + 1])
     lowest_out, lowest_in = lowest_value(dtype_out), lowest_value(chain.base_dtypes[index + 1])
-    if is_integer(dtype_out):
+    if _is_whole(dtype_out):
         return False
     if lowest_out is None or lowest_in is None:
         return True
@@ -82,6 +82,11 @@ def may_fall_below_lowest(ends: Ends, chain: Chain, index: int) -> bool:
     if any(x is None or np.any(x.nan) for x in found):
         return True  # no number there: its domain ends between
     return not all(_find_bottom(x) >= lowest_out for x in found)
+
+
+def _is_whole(dtype: str) -> bool:
+    """True for the dtypes that have no infinity, and nothing below their lowest value."""
+    return is_integer(dtype) or dtype == "bool"
 
 
 def _followed(dtype: str) -> str:
@@ -116,8 +121,8 @@ def _find_bottom(x: Enclosure) -> float:
 
 def find_infinity_objection(ends: Ends, chain: Chain, index: int, clamps: bool) -> Refusal | None:
     """Set if a window of nothing but -inf, or of nothing but +inf, may give another result."""
-    if is_integer(chain.base_dtypes[index + 1]):
-        return None  # integers have no infinity
+    if _is_whole(chain.base_dtypes[index + 1]):
+        return None
     windows = (-np.inf, np.inf)
     found = (_find_difference(window, ends, chain, index, clamps) for window in windows)
     actual = next((difference for difference in found if difference), None)
@@ -153,7 +158,7 @@ def _find_difference(
     bottom = float(lowest_out) if clamps else -np.inf
     stock = _clamp(before, float(lowest_out))
     ours = [_clamp(x, bottom) for x in after]
-    known = np.isnan(before.low) | _is_same(stock, ours, moved)
+    known = np.isnan(np.asarray(before.low, np.float64)) | _is_same(stock, ours, moved)
     if np.all(known):
         return None
     return _say_difference(stock, ours, known)

@@ -23,7 +23,7 @@ from .certified import read_function
 from .facts import is_constant, read_constant, read_dtype, read_filled
 from .nan import do_keep_nan
 from .operands import shrink
-from .operators import read_operator
+from .operators import doubt_rounding, read_operator
 from .patterns import FENCE, composite_patterns
 from .quantised import find_inseparable
 from .scene import Scene, is_full_size
@@ -142,7 +142,8 @@ def _describe_region(region, root, source, scene):
             return unknown, (), {}
         described = _guess(described) if is_guessed else _leave_open(described, is_sweepable)
     inside = {source: IDENTITY, **dict(zip(reversed(region), maps))}
-    return scene.certified.describe(described, root, source), ways, inside
+    described = scene.certified.describe(described, root, source)
+    return doubt_rounding(described, region, source), ways, inside
 
 
 def _guess(described: MonotoneMap) -> MonotoneMap:

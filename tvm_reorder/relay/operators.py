@@ -6,7 +6,7 @@ those with parameters, and which reading counts for which operator.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -42,13 +42,21 @@ def read_operator(call: relay.Call, scene: Scene) -> Reading | Refusal:
     reading = _read_by_table(call, scene)
     if isinstance(reading, Refusal):
         return explain_unknown(reading, call, scene)
-    if op_name(call) in _COMMUTE_WITH_ROUNDING:
-        return reading
-    if "bfloat16" in (read_dtype(call), read_dtype(call.args[reading.data])):
-        # TVM computes bfloat16 kernels in float32 and rounds where they end (BF16ComputeLegalize),
-        # so a step's value depends on the kernel it stands in.
-        return replace(reading, map=replace(reading.map, worst_ulp=None))
-    return reading
+    return replace(reading, map=doubt_rounding(reading.map, [call], call.args[reading.data]))
+
+
+def doubt_rounding(
+    found: MonotoneMap, calls: Sequence[relay.Call], source: relay.Expr
+) -> MonotoneMap:
+    """The map of `calls` on `source`, of which nothing is known as computed if it is bfloat16's.
+
+    TVM computes bfloat16 kernels in float32 and rounds where they end (BF16ComputeLegalize), so a
+    step's value depends on the kernel it stands in.
+    """
+    commutes = all(op_name(call) in _COMMUTE_WITH_ROUNDING for call in calls)
+    if commutes or "bfloat16" not in map(read_dtype, (source, *calls)):
+        return found
+    return replace(found, worst_ulp=None)
 
 
 def _read_by_table(call: relay.Call, scene: Scene) -> Reading | Refusal:
