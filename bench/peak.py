@@ -17,11 +17,11 @@ import tvm
 from tvm import te, tir
 
 from tvm_reorder.cli.lines import say
+from tvm_reorder.relay.op.conv2d_max_pool2d import make_model
 
 from .harness import TARGET
 
-LANES = 16  # float32 values of a 512-bit register
-_CHAINS = 16  # latency 4 on two pipes needs 8; 32 registers hold 16, the factor and the summand
+_CHAINS = 12  # latency 4 on two pipes needs 8; 16 registers hold 12, the factor and the summand
 _STEPS = 1_000_000
 _REPEATS = 40
 
@@ -49,46 +49,48 @@ def measure_peak(threads: int = 1) -> float:
     pool = tvm.runtime.num_threads()
     if not 1 <= threads <= pool:
         raise ValueError(f"threads is {threads} but must be from 1 to {pool}, TVM's own number")
-    kernel = _compile(threads)
+    with tvm.target.Target(TARGET):
+        lanes = make_model().lanes
+    kernel = _compile(threads, lanes)
     # A factor just below 1: no overflow, no denormals, and nothing a compiler could fold.
     arguments = tvm.nd.array(np.array([0.999, 0.001], "float32"))
-    results = tvm.nd.array(np.zeros(threads * LANES, "float32"))
+    results = tvm.nd.array(np.zeros(threads * lanes, "float32"))
     timer = kernel.time_evaluator(kernel.entry_name, tvm.cpu(), number=1, repeat=_REPEATS)
-    operations = 2 * threads * _CHAINS * LANES * _STEPS
+    operations = 2 * threads * _CHAINS * lanes * _STEPS
     return operations / min(timer(arguments, results).results) / 1e9
 
 
-def _compile(threads: int) -> tvm.runtime.Module:
+def _compile(threads: int, lanes: int) -> tvm.runtime.Module:
     arguments = te.placeholder((2,), name="arguments")
     results = te.extern(
-        [(threads * LANES,)],
+        [(threads * lanes,)],
         [arguments],
-        lambda inputs, outputs: _chains(inputs[0], outputs[0], threads),
+        lambda inputs, outputs: _chains(inputs[0], outputs[0], threads, lanes),
         name="results",
         dtype="float32",
     )
     return tvm.build(te.create_schedule(results.op), [arguments, results], TARGET)
 
 
-def _chains(arguments, results, threads: int) -> tir.Stmt:
+def _chains(arguments, results, threads: int, lanes: int) -> tir.Stmt:
     builder = tir.ir_builder.create()
     arguments, results = builder.buffer_ptr(arguments), builder.buffer_ptr(results)
-    factor = tir.Broadcast(arguments[0], LANES)
-    summand = tir.Broadcast(arguments[1], LANES)
+    factor = tir.Broadcast(arguments[0], lanes)
+    summand = tir.Broadcast(arguments[1], lanes)
     with builder.for_range(0, threads, kind="parallel", name="thread") as thread:
-        chains = builder.allocate("float32", _CHAINS * LANES, name="chains", scope="local")
+        chains = builder.allocate("float32", _CHAINS * lanes, name="chains", scope="local")
         # Unlike starts: equal chains would be computed once.
         for index in range(_CHAINS):
-            start = tir.Broadcast(tir.const(1 + index / _CHAINS, "float32"), LANES)
-            chains[tir.Ramp(index * LANES, 1, LANES)] = start
+            start = tir.Broadcast(tir.const(1 + index / _CHAINS, "float32"), lanes)
+            chains[tir.Ramp(index * lanes, 1, lanes)] = start
         with builder.for_range(0, _STEPS, name="step"):
             for index in range(_CHAINS):
-                chain = tir.Ramp(index * LANES, 1, LANES)
+                chain = tir.Ramp(index * lanes, 1, lanes)
                 chains[chain] = chains[chain] * factor + summand
-        total = tir.Broadcast(tir.const(0, "float32"), LANES)
+        total = tir.Broadcast(tir.const(0, "float32"), lanes)
         for index in range(_CHAINS):
-            total = total + chains[tir.Ramp(index * LANES, 1, LANES)]
-        results[tir.Ramp(thread * LANES, 1, LANES)] = total
+            total = total + chains[tir.Ramp(index * lanes, 1, lanes)]
+        results[tir.Ramp(thread * lanes, 1, lanes)] = total
     return builder.get()
 
 

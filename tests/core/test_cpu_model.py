@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_reorder.core.cost import evaluation_ns
-from tvm_reorder.core.cpu_model import CpuModel, default_blocks, default_geometry
+from tvm_reorder.core.cpu_model import (
+    CpuModel,
+    default_blocks,
+    default_geometry,
+    find_error_shares,
+)
 from tvm_reorder.core.decision import Action, choose
 from tvm_reorder.core.tiles import Tile, make_tiles
 from tvm_reorder.core.workload import Convolution, SiteWorkload
@@ -44,6 +49,16 @@ def test_a_site_without_its_convolution_has_an_estimate(model, site, action):
     """Where the chain does not begin at the convolution; what is left costs less."""
     cut = replace(site, convolution=None)
     assert 0 < model.estimate(cut, action) < model.estimate(site, action)
+
+
+@given(models, sites(), actions)
+def test_the_error_counts_kernels_and_saved_steps(model, site, action):
+    shares, bare = find_error_shares(model.lanes), replace(site, chain=())
+    assert model.error(bare, action) == pytest.approx(shares.kernels * model.estimate(bare, KEEP))
+    kept, left = model.steps(site, KEEP), model.steps(site, action)
+    kernels = model.estimate(site, KEEP) - kept
+    expected = shares.kernels * kernels + shares.steps * max(0.0, kept - left)
+    assert model.error(site, action) == pytest.approx(expected)
 
 
 @given(models, sites(), actions, st.integers(1, 9))

@@ -24,6 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from typing import NamedTuple
 
 from .cost import evaluation_ns
 from .decision import Action
@@ -31,6 +32,31 @@ from .tiles import FusedGeometry, Tile, divisors, make_tiles, register_count
 from .workload import Convolution, Home, SiteWorkload
 
 _FLOAT = 4  # bytes
+
+
+class ErrorShares(NamedTuple):
+    """By how much the time saved may be overestimated.
+
+    Parameters
+    ----------
+    kernels : float
+        Share of the time of the site's kernels as they are.
+    steps : float
+        Share of the saved time of the moved steps themselves.
+    """
+
+    kernels: float
+    steps: float
+
+
+# 90 % quantiles over the promises of ``bench/results/residuals.json`` (the machine that the rates
+# were fitted to) and ``bench/results/avx2/residuals.json`` (one that they were not, AMD Zen 3).
+_FITTED, _NOT_FITTED = ErrorShares(0.016, 0.289), ErrorShares(0.104, 0.106)
+
+
+def find_error_shares(lanes: int) -> ErrorShares:
+    """The model's error on processors with so many float32 values in a vector register."""
+    return _FITTED if lanes == 16 else _NOT_FITTED
 
 
 @dataclass(frozen=True)
@@ -63,11 +89,6 @@ class CpuModel:
         For a value, on one thread: the loop behind a pool at its slowest.
     launch_ms : float
         Starting and joining the threads of a parallel loop.
-    kernels_error, steps_error : float
-        By how much the time saved may be overestimated: a share of the time of the site's kernels,
-        and of the saved time of the steps themselves.  Both are 90 % quantiles over all promises
-        in ``bench/results/avx2/residuals.json`` (AMD Zen 3, one and two threads), as
-        ``bench/residuals.py`` defines them.
     """
 
     threads: int
@@ -85,8 +106,6 @@ class CpuModel:
     l2_bytes: int = 1 << 20
     behind_ns: float = 2.5
     launch_ms: float = 0.005
-    kernels_error: float = 0.104
-    steps_error: float = 0.106
 
     def estimate(
         self, workload: SiteWorkload, action: Action, kernel_ms: float | None = None
@@ -119,10 +138,10 @@ class CpuModel:
 
     def error(self, workload: SiteWorkload, action: Action) -> float:
         """Milliseconds by which the time that an action saves may be overestimated."""
-        kept = self.steps(workload, Action.KEEP)
+        kept, shares = self.steps(workload, Action.KEEP), find_error_shares(self.lanes)
         kernels = self.estimate(workload, Action.KEEP) - kept
         saved = max(0.0, kept - self.steps(workload, action))
-        return self.kernels_error * kernels + self.steps_error * saved
+        return shares.kernels * kernels + shares.steps * saved
 
     def best_tile(self, geometry: FusedGeometry) -> Tile:
         """The tile with the least expected time."""
