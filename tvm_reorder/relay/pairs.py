@@ -50,8 +50,15 @@ _KEEPS_VALUES = MOVES.union(
     ]
 )
 _NO_SUMS = SEPARATING.union(PRODUCTS, TRANSPARENT, IDENTICAL, _KEEPS_VALUES)
+_FILLED = frozenset(["full", "full_like", "zeros", "zeros_like", "ones", "ones_like"])
 _NO_PRODUCTS = SEPARATING.union(
-    ADDITIONS, TRANSPARENT, IDENTICAL, PRODUCERS, MAX_POOLS, ["contrib.conv2d_max_pool2d"]
+    ADDITIONS,
+    TRANSPARENT,
+    IDENTICAL,
+    _FILLED,
+    PRODUCERS,
+    MAX_POOLS,
+    ["contrib.conv2d_max_pool2d"],
 )
 _REDUCTION, _OPAQUE = 3, 8  # TOpPattern, include/tvm/relay/op_attr_types.h
 _MOST = 256  # operators looked at above the steps: FuseOps puts no more into a kernel
