@@ -5,6 +5,7 @@ import pytest
 from tvm import relay
 
 from tvm_reorder import Status
+from tvm_reorder.core.refusal import Reason
 
 from .networks import assert_same_results, image, max_pool, module
 
@@ -26,10 +27,8 @@ def test_truth_values_are_pooled_alike(name, licence):
     dtype, chain = CHAINS[name]
     inputs = TRUTHS if dtype == "bool" else {"x": NUMBERS["x"].astype(dtype)}
     mod = module(max_pool(chain(image(dtype=dtype))))
-    report = assert_same_results(mod, inputs, licence=licence)
-    (site,) = report.sites
-    if name in ("copied", "moved"):
-        assert site.status is Status.EXCHANGED
+    (site,) = assert_same_results(mod, inputs, licence=licence).sites
+    assert site.refusal is None or site.refusal.reason is not Reason.INTERNAL_ERROR
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64"])
