@@ -87,13 +87,39 @@ def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
-def read_document(name: str) -> dict:
-    """What an earlier run of a benchmark on this machine wrote; empty if there was none.
+def read_document(name: str, machine: dict | None = None) -> dict:
+    """What an earlier run of a benchmark on a machine wrote; empty if there was none.
+
+    Parameters
+    ----------
+    name : str
+        Stem of the file.
+    machine : dict, optional
+        The machine, as `describe_machine` gives it; this one by default.
 
     Raises
     ------
     UsageError
         If the file is no result, or one of another machine: a table shows one machine's figures.
+    """
+    document = read_any_document(name)
+    here = machine or describe_machine()
+    if document and not is_same_machine(document["machine"], here):
+        whose = "this machine" if machine is None else "the machine of what it rests on"
+        raise UsageError(
+            f"{RESULTS / name}.json is of {name_machine(document['machine'])} but must be of "
+            f"{whose}, {name_machine(here)}: give another folder with --results"
+        )
+    return document
+
+
+def read_any_document(name: str) -> dict:
+    """What an earlier run of a benchmark wrote, on any machine; empty if there was none.
+
+    Raises
+    ------
+    UsageError
+        If the file is no result.
     """
     path = RESULTS / f"{name}.json"
     if not path.exists():
@@ -105,13 +131,6 @@ def read_document(name: str) -> dict:
         raise UsageError(
             f"{path} is no whole result ({error}) but must be one, or not be there"
         ) from error
-    machine = document["machine"]
-    here = describe_machine()
-    if not is_same_machine(machine, here):
-        raise UsageError(
-            f"{path} is of {name_machine(machine)} but must be of this machine, "
-            f"{name_machine(here)}: give another folder with --results"
-        )
     return document
 
 
@@ -142,7 +161,11 @@ def merge_rows(old: Iterable[dict], new: Iterable[dict], key: tuple[str, ...]) -
 
 
 def write_results(
-    name: str, results: dict, table: list[list[str]], peak: float | None = None
+    name: str,
+    results: dict,
+    table: list[list[str]],
+    peak: float | None = None,
+    machine: dict | None = None,
 ) -> None:
     """Write ``results/NAME.json`` and ``results/NAME.md``, and show the table.
 
@@ -156,19 +179,25 @@ def write_results(
         Header first.
     peak : float, optional
         float32 GFLOP/s of the machine, measured with the threads in use.
+    machine : dict, optional
+        Where the figures were measured that the results rest on; this machine by default.
     """
-    save_results(name, results, table, peak)
+    save_results(name, results, table, peak, machine)
     say_lines((RESULTS / f"{name}.md").read_text())
 
 
 def save_results(
-    name: str, results: dict, table: list[list[str]], peak: float | None = None
+    name: str,
+    results: dict,
+    table: list[list[str]],
+    peak: float | None = None,
+    machine: dict | None = None,
 ) -> None:
     """As `write_results`, and show nothing."""
-    read_document(name)  # what cannot be added to must not be replaced either
+    read_document(name, machine)  # what cannot be added to must not be replaced either
     RESULTS.mkdir(parents=True, exist_ok=True)
     command = f"python -m {_read_module()} {' '.join(map(shlex.quote, sys.argv[1:]))}".strip()
-    machine = describe_machine() | ({} if peak is None else {"peak_gflops": peak})
+    machine = (machine or describe_machine()) | ({} if peak is None else {"peak_gflops": peak})
     document = {"command": command, "machine": machine, **results}
     _replace(RESULTS / f"{name}.json", json.dumps(document, indent=1) + "\n")
     header, *rows = table

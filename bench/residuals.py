@@ -2,8 +2,8 @@
 
     python -m bench.residuals [--results DIR]
 
-Reads the rows of ``bench.sites`` with default schedules; times nothing.  Of each site and each way
-of doing it that can be done there:
+Reads the rows of ``bench.sites`` with default schedules, of any machine, and asks the model anew;
+times nothing.  Of each site with a convolution and each way of doing it that can be done there:
 
     saved(way)  = time as it is - time that way
     residual    = saved, as the model promises - saved, as measured
@@ -19,16 +19,26 @@ steps
 
 The pass rewrites a site only if the model promises more than the 90 % quantiles of both errors
 together; see ``CpuModel.error`` in ``tvm_reorder/core/cpu_model.py``, which holds both numbers.
+
+Where a site has no convolution, what was timed contains operators above it that the model does not
+know, so nothing can be said of it.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median, quantiles
 
-from .harness import add_results_option, read_rows, run_main, use_results, write_results
+import tvm
+
+from tvm_reorder.core.cpu_model import CpuModel
+from tvm_reorder.core.decision import Action
+from tvm_reorder.core.workload import SiteWorkload
+from tvm_reorder.relay.op.conv2d_max_pool2d import make_model
+
+from .harness import add_results_option, read_any_document, run_main, use_results, write_results
 from .sites import STEM as SITES
 
 STEM = "residuals"
@@ -72,33 +82,44 @@ def main() -> int:
     add_results_option(parser)
     args = parser.parse_args()
     use_results(args.results)
-    residuals = list(find_residuals(read_rows(SITES)))
+    document = read_any_document(SITES)
+    residuals = list(find_residuals(document.get("rows", [])))
     errors = find_errors(residuals)
     results = {"quantile": QUANTILE, **errors, "rows": [asdict(r) for r in residuals]}
-    write_results(STEM, results, tabulate(residuals, errors))
+    machine = document["machine"]
+    write_results(STEM, results, tabulate(residuals, errors), machine.get("peak_gflops"), machine)
     return 0
 
 
 def find_residuals(rows: Iterable[dict]) -> Iterator[Residual]:
-    """One for each way that is a rewrite, of each row that says what the model expects."""
+    """One for each way that is a rewrite, of each row with a convolution and default schedules."""
     for row in rows:
-        expected, steps = row.get("expected_ms"), row.get("expected_steps_ms")
-        if row["schedules"] != "default" or not expected:
+        workload = SiteWorkload.from_dict(row["workload"])
+        if row["schedules"] != "default" or workload.convolution is None:
             continue
-        times = row["time_ms"]
-        for way in ("exchange", "fuse"):
-            if way not in times or expected.get(way) is None:
+        model = _make_model(row["target"], row["threads"])
+        kept = model.estimate(workload, Action.KEEP)
+        steps = model.steps(workload, Action.KEEP)
+        for way in (Action.EXCHANGE, Action.FUSE):
+            promised = model.estimate(workload, way)
+            if str(way) not in row["time_ms"] or promised is None:
                 continue
-            saved = [was - now for was, now in zip(times["stock"], times[way], strict=True)]
+            pairs = zip(row["time_ms"]["stock"], row["time_ms"][str(way)], strict=True)
             yield Residual(
                 row["site"],
-                way,
+                str(way),
                 row["threads"],
-                expected["keep"] - expected[way],
-                median(saved),
-                expected["keep"] - steps["keep"],
-                steps["keep"] - steps[way],
+                kept - promised,
+                median(was - now for was, now in pairs),
+                kept - steps,
+                steps - model.steps(workload, way),
             )
+
+
+def _make_model(target: str, threads: int) -> CpuModel:
+    """The model of a machine with so many threads, whatever this one has."""
+    with tvm.target.Target(target):
+        return replace(make_model(), threads=threads)
 
 
 def find_errors(residuals: Iterable[Residual]) -> dict[str, float]:
@@ -117,7 +138,10 @@ def find_errors(residuals: Iterable[Residual]) -> dict[str, float]:
 
 def _quantile(values: list[float], kind: str) -> float:
     if len(values) < 2:
-        raise ValueError(f"{len(values)} sites {kind} expensive steps were measured: at least 2")
+        raise ValueError(
+            f"{len(values)} sites {kind} expensive steps were measured and promise a gain but must "
+            "be at least 2: python -m bench.sites measures them"
+        )
     return max(0.0, quantiles(values, n=100, method="inclusive")[QUANTILE - 1])
 
 

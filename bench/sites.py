@@ -41,7 +41,6 @@ from tvm_reorder.core.decision import Action
 from tvm_reorder.relay.extract import ExtractedSite, extract_sites
 from tvm_reorder.relay.floor_division import mend_floor_division
 from tvm_reorder.relay.measure_sites import SiteRunner, build_site, draw_inputs
-from tvm_reorder.relay.op.conv2d_max_pool2d import make_model
 
 from .harness import (
     add_options,
@@ -147,25 +146,9 @@ def measure(
         "records": records,
         "commit": read_commit(),
         "decision": None if decision is None else _describe_decision(decision),
-        **_expect(site),
         "time_ms": times,
         "rounds": times.describe(),
     }
-
-
-def _expect(site: ExtractedSite) -> dict:
-    """What the model expects of each way, and of the moved steps in it; see ``residuals.py``."""
-    with tvm.target.Target(TARGET):
-        model = make_model()
-    return {
-        "expected_ms": {str(a): model.estimate(site.workload, a) for a in _possible(site)},
-        "expected_steps_ms": {str(a): model.steps(site.workload, a) for a in _possible(site)},
-    }
-
-
-def _possible(site: ExtractedSite) -> list[Action]:
-    """Fusing takes a convolution."""
-    return [a for a in Action if a is not Action.FUSE or site.workload.convolution is not None]
 
 
 def _build_all(site: ExtractedSite, records: str | None):

@@ -70,3 +70,17 @@ sites = st.builds(
 def test_keys_are_equal_where_workloads_are(left, right):
     assert (left.key == right.key) == (left == right)
     assert left.key == replace(left).key
+
+
+@given(sites)
+def test_a_workload_comes_back_from_its_key(site):
+    assert SiteWorkload.from_dict(json.loads(site.key)) == site
+    adaptive = replace(site, window=PoolWindow((AdaptiveAxis(8, 4),)), ends="both")
+    assert SiteWorkload.from_dict(adaptive.as_dict()) == adaptive
+
+
+@pytest.mark.parametrize("values", [{}, {"home": "nowhere"}, {"convolution": {"groups": 1}}])
+def test_what_is_no_workload_is_refused(values):
+    whole = workload().as_dict() | values if values else {}
+    with pytest.raises((LookupError, TypeError, ValueError)):
+        SiteWorkload.from_dict(whole)

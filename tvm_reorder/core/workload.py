@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from math import prod
 
-from .window import AdaptiveAxis, PoolWindow
+from .window import AdaptiveAxis, PoolWindow, WindowAxis
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,26 @@ class SiteWorkload:
             ],
         }
 
+    @classmethod
+    def from_dict(cls, values: dict) -> SiteWorkload:
+        """The workload of which `as_dict` gave these values.
+
+        Raises
+        ------
+        LookupError, TypeError, ValueError
+            If they are those of no workload.
+        """
+        said = {name: values[name] for name in ("planes", "dtype", "source")}
+        said |= {name: values[name] for name in OPTIONAL if name in values}
+        said["home"] = Home(said.get("home", OPTIONAL["home"]))
+        convolution = values["convolution"]
+        return cls(
+            window=PoolWindow(tuple(map(_read_axis, values["window"]))),
+            chain=tuple(values["chain"]),
+            convolution=None if convolution is None else Convolution(**_tuples(convolution)),
+            **said,
+        )
+
 
 # Fields that are written only where they say something, so that older records keep their keys, and
 # the values that say nothing.
@@ -176,6 +196,15 @@ OPTIONAL = {"ends": "one", "base_dtype": None, "home": Home.PRODUCER, "is_reduct
 
 def _lists(fields: dict) -> dict:
     return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
+
+
+def _tuples(values: dict) -> dict:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+
+
+def _read_axis(values: dict) -> WindowAxis | AdaptiveAxis:
+    fields = {name: value for name, value in values.items() if name != "adaptive"}
+    return (AdaptiveAxis if values["adaptive"] else WindowAxis)(**fields)
 
 
 def _bytes_of(dtype: str) -> int:
