@@ -4,7 +4,6 @@ how many random examples.
 ``pytest --hypothesis-profile=full -m ""`` is the full suite.
 """
 
-import functools
 import os
 import tempfile
 
@@ -24,10 +23,10 @@ settings.load_profile("ci")
 
 
 def pytest_sessionstart():
-    """TVM reads how it was built anew for every shape, a fifth of a small build's time."""
-    from tvm.relay.backend import te_compiler
+    """Small builds take a fifth less."""
+    from bench.build_flags import remember_build_flags
 
-    te_compiler.libinfo = functools.cache(te_compiler.libinfo)
+    remember_build_flags()
 
 
 def pytest_collection_modifyitems(items):

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import tvm
 from tvm import relay
 from tvm.contrib.graph_executor import GraphModule
-from tvm.relay.backend import te_compiler
 from tvm.runtime.executor import AotModule
 from tvm.runtime.vm import VirtualMachine
 
 import tvm_reorder
 
+from ..build_flags import remember_build_flags
 from ..machine import list_runnable_targets
 
-# TVM asks for its own build flags four times an operator, which takes more than half of a build.
-te_compiler.libinfo = lru_cache(maxsize=1)(te_compiler.libinfo)
+remember_build_flags()
 
 
 @dataclass(frozen=True)
