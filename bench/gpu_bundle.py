@@ -38,6 +38,7 @@ from .harness import (
     write_results,
 )
 from .ratio import Ratio
+from .wording import say_result
 
 STEM = "cuda"
 NETWORKS = ("custom_relu", "custom_sigmoid", "custom_tanh", "vgg16_relu", "resnet18")
@@ -169,9 +170,7 @@ def _tabulate_network(row: dict) -> list[str]:
 
 
 def _say_result(row: dict) -> str:
-    if row["bit_equal"]:
-        return "bit-equal"
-    return "equal" if row["equal"] else f"DIFFER by {row.get('max_ulp')} ulp"
+    return say_result(row) if row["equal"] else f"DIFFER by {row.get('max_ulp')} ulp"
 
 
 def _tabulate_layer(row: dict) -> list[str]:
