@@ -19,6 +19,10 @@ CHAINS = {
     "and back": ("bool", lambda x: relay.nn.relu(x.astype("float32")).astype("bool")),
     "from float": ("float32", lambda x: relay.nn.relu(x).astype("bool")),
 }
+MOVE = {
+    "equal": ("to float and on", "and back", "from float"),
+    "strict": ("to float and on",),
+}
 
 
 @pytest.mark.parametrize("licence", ["equal", "strict"])
@@ -28,6 +32,7 @@ def test_truth_values_are_pooled_alike(name, licence):
     inputs = TRUTHS if dtype == "bool" else {"x": NUMBERS["x"].astype(dtype)}
     mod = module(max_pool(chain(image(dtype=dtype))))
     (site,) = assert_same_results(mod, inputs, licence=licence).sites
+    assert (site.status is Status.EXCHANGED) == (name in MOVE[licence])
     assert site.refusal is None or site.refusal.reason is not Reason.INTERNAL_ERROR
 
 
