@@ -19,7 +19,7 @@ from tvm import te, tir
 from tvm_reorder.cli.lines import say
 from tvm_reorder.relay.op.conv2d_max_pool2d import make_model
 
-from .harness import TARGET
+from .harness import TARGET, run_main
 
 _CHAINS = 12  # latency 4 on two pipes needs 8; 16 registers hold 12, the factor and the summand
 _STEPS = 1_000_000
@@ -46,9 +46,7 @@ def measure_peak(threads: int = 1) -> float:
     ValueError
         If TVM's pool has fewer threads.
     """
-    pool = tvm.runtime.num_threads()
-    if not 1 <= threads <= pool:
-        raise ValueError(f"threads is {threads} but must be from 1 to {pool}, TVM's own number")
+    _check(threads)
     with tvm.target.Target(TARGET):
         lanes = make_model().lanes
     kernel = _compile(threads, lanes)
@@ -58,6 +56,12 @@ def measure_peak(threads: int = 1) -> float:
     timer = kernel.time_evaluator(kernel.entry_name, tvm.cpu(), number=1, repeat=_REPEATS)
     operations = 2 * threads * _CHAINS * lanes * _STEPS
     return operations / min(timer(arguments, results).results) / 1e9
+
+
+def _check(threads: int) -> None:
+    pool = tvm.runtime.num_threads()
+    if not 1 <= threads <= pool:
+        raise ValueError(f"threads is {threads} but must be from 1 to {pool}, TVM's own number")
 
 
 def _compile(threads: int, lanes: int) -> tvm.runtime.Module:
@@ -99,9 +103,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="1 to this many")
     args = parser.parse_args()
     os.environ["TVM_NUM_THREADS"] = str(args.threads)  # TVM's own number may be fewer
+    _check(args.threads)
     for threads in range(1, args.threads + 1):
         say(f"{threads} threads: {measure_peak(threads):.1f} GFLOP/s")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_main(main))
