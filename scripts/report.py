@@ -16,7 +16,7 @@ from pathlib import Path
 
 import bench
 from tvm_reorder.cli.errors import UsageError
-from tvm_reorder.cli.lines import say
+from tvm_reorder.cli.lines import say, say_lines
 
 OWN, COMMITTED = Path("results"), Path(bench.__file__).parent / "results"
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return make_report(args.folder, args.output, args.machine)
     except UsageError as error:
-        say(error, sys.stderr)
+        say_lines(str(error), sys.stderr)
         return 2
 
 
