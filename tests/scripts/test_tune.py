@@ -12,7 +12,7 @@ from bench.tuning.session import TUNERS, tabulate
 from tvm_reorder.cli.errors import UsageError
 
 TARGET = "llvm -keys=cpu -mcpu=skylake-avx512"
-OTHER = "llvm -mcpu=core-avx2"
+OTHER = "llvm -mcpu=core2"
 
 
 def records(script) -> int:

@@ -117,6 +117,10 @@ class Bar:
         """Say that one more step is done."""
         self._progress.advance(self._task)
 
+    def refresh(self) -> None:
+        """Draw it at once."""
+        self._progress.refresh()
+
     def say(self, text: str) -> None:
         """A line that stays, above the bar if it is shown."""
         if self.is_shown:
