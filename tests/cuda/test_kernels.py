@@ -111,14 +111,20 @@ def test_behind_the_pool_of_a_whole_plane_stands_another_kernel():
     assert counts == {"keep": 2, "exchange": 3}
 
 
-@pytest.mark.parametrize("name", ["custom_sigmoid", "vgg11_relu"])
-def test_the_pass_decides_by_the_gpus_model(name):
-    network = networks.load_network(name)
+@pytest.mark.parametrize(
+    "name, batch, expected",
+    [
+        ("custom_sigmoid", 16, Action.EXCHANGE),
+        ("custom_sigmoid", 1, Action.KEEP),  # 8 % are promised: less than the model was off by
+        ("vgg11_relu", 1, Action.KEEP),
+    ],
+)
+def test_the_pass_decides_by_the_gpus_model(name, batch, expected):
+    network = networks.load_network(name, batch)
     with tvm.transform.PassContext(opt_level=3):
         with tvm_reorder.enabled(licence="ulp:any") as report:
             relay.build(network.mod, TARGET)
     assert not report.errors
-    expected = Action.EXCHANGE if name == "custom_sigmoid" else Action.KEEP
     assert {site.decision.action for site in report.sites} == {expected}
     assert {site.decision.basis for site in report.sites} == {"model"}
 
