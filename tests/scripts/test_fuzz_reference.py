@@ -8,7 +8,7 @@ from tvm import relay
 from bench.fuzz.graph import draw_inputs, make_graph, make_module
 from bench.fuzz.recipe import draw_recipe
 from bench.fuzz.reference import NAMES, evaluate
-from bench.fuzz.reference.bounds import Bounds, exact, settle
+from bench.fuzz.reference.bounds import LIBRARY, Bounds, exact, settle
 from bench.fuzz.run import How, build
 
 
@@ -52,12 +52,24 @@ def widths(*outputs, x, is_fast=False) -> list[float]:
 
 
 def test_the_bounds_are_narrow():
+    """No wider than twice what the roundings on the way can add up to: see `weigh` for the sum."""
+    unit, taps, scale = 2.0**-24, 4 * 3 * 3, 0.3
     x = data(1, 4, 6, 6)
-    weights = relay.const(np.random.default_rng(0).standard_normal((4, 4, 3, 3)), "float32")
-    convolved = relay.nn.conv2d(x, weights, kernel_size=(3, 3), padding=(1, 1))
-    pooled = relay.nn.max_pool2d(relay.sigmoid(convolved * relay.const(0.3)), (2, 2), (2, 2))
+    numbers = np.random.default_rng(0).standard_normal((4, 4, 3, 3)).astype("float32")
     values = np.random.default_rng(1).standard_normal((1, 4, 6, 6)).astype("float32")
-    assert max(widths(pooled, relay.exp(x), relay.rsqrt(relay.abs(x)), x=values)) < 1e-4
+
+    def convolve(image: relay.Expr, weights: np.ndarray) -> relay.Expr:
+        kernel = relay.const(weights, "float32")
+        return relay.nn.conv2d(image, kernel, kernel_size=(3, 3), padding=(1, 1))
+
+    scaled = convolve(x, numbers) * relay.const(scale)
+    pooled = relay.nn.max_pool2d(relay.sigmoid(scaled), (2, 2), (2, 2))
+    (sizes,) = evaluate(module_of(convolve(x, np.abs(numbers))), {"x": np.abs(values)})
+    total = float(sizes.high.max())
+    # A change of x by d changes sigmoid(x) by d relative to itself at most.
+    one_sided = scale * total * 2 * (taps + 4 + 2) * unit + 2 * LIBRARY * 2 * unit
+    assert max(widths(pooled, x=values)) < 2 * one_sided
+    assert max(widths(relay.exp(x), relay.rsqrt(relay.abs(x)), x=values)) < 4 * LIBRARY * 2 * unit
     (whole,) = evaluate(module_of(relay.floor(x)), {"x": values})
     assert np.array_equal(whole.low, np.floor(values)) and np.array_equal(whole.high, whole.low)
 
