@@ -60,6 +60,10 @@ def test_float32(maps, value, expected):
         ("uint8", 0, 0.5, None),
         ("float16", -65504.0, 70000.0, None),  # float16 has no such number
         ("bfloat16", None, 0.0, None),
+        ("float16", -65504.0, 2**31 - 1, None),
+        ("float32", LOWEST, 2**31 - 1, None),
+        ("float32", LOWEST, 2**31 - 2**7, 2**31 - 2**7),
+        ("float64", float(np.finfo("float64").min), 2**53 + 1, None),
     ],
 )
 def test_other_dtypes(base, lowest, value, expected):

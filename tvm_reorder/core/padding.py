@@ -72,4 +72,5 @@ def _holds(dtype: str, number: float) -> bool:
         low, high = dtype_range(dtype)
         return float(number).is_integer() and low <= number <= high
     with np.errstate(over="ignore"):
-        return dtype in FLOATS and bool(np.dtype(dtype).type(number) == number)
+        # NumPy would round a Python number before it compares.
+        return dtype in FLOATS and float(np.dtype(dtype).type(number)) == number
