@@ -196,7 +196,14 @@ def _is_same(stock: Enclosure, ours: list[Enclosure], moved: list[np.ndarray]) -
 def _say_difference(stock: Enclosure, ours: list[Enclosure], known: np.ndarray) -> str:
     lows = np.broadcast_arrays(known, stock.low, stock.high, *(x.low for x in ours))
     wrong = np.flatnonzero(~lows[0].ravel())[0]
-    before, high, *after = (float(values.ravel()[wrong]) for values in lows[1:])
+    before, high, *after = (values.ravel()[wrong] for values in lows[1:])
     if before != high:
         return "not known"
-    return f"{max(after):g} after the exchange, {before:g} before"
+    return f"{_say_number(max(after))} after the exchange, {_say_number(before)} before"
+
+
+def _say_number(number: int | float) -> str:
+    try:
+        return f"{float(number):g}"
+    except OverflowError:  # an integer beyond float64
+        return "inf" if number > 0 else "-inf"
