@@ -466,6 +466,56 @@ def test_what_joins_depends_on_its_surroundings_stays():
     assert site_of(bent).status is Status.EXCHANGEABLE
 
 
+FRAGILE = {
+    "subtracted": lambda x, d: d.shift() - x * d.scale(),
+    "less": lambda x, d: x * d.scale() - d.shift(),
+    "negated": lambda x, d: relay.negative(x * d.scale()) + d.shift(),
+    "of two sums": lambda x, d: (lambda p: relay.maximum(p + d.shift(), p + d.shift()))(
+        x * d.scale()
+    ),
+    "a square": lambda x, d: relay.power(x, relay.const(2.0)) + d.shift(),
+}
+
+
+@pytest.mark.parametrize("place", ["moved", "kept", "behind"])
+@pytest.mark.parametrize("name", FRAGILE)
+def test_what_llvm_alone_joins_stays_in_its_kernel(name, place):
+    """Between the two LLVM may put a shuffle, or a basic block, and then it rounds twice."""
+    x = relay.nn.relu(image_of("NHWC"))
+    draw = Draw(np.random.default_rng(0), x, "NHWC")
+    pool = lambda x: relay.nn.max_pool2d(x, (2, 2), (2, 2), layout="NHWC")
+    if place == "behind":
+        value = FRAGILE[name](pool(relay.tanh(x)), draw)
+    else:
+        value = FRAGILE[name](x, draw)
+        value = pool(relay.tanh(value) if place == "kept" else value)
+    mod = module(value)
+    with tvm.target.Target(CLASSES["avx2"]):
+        _, report = tvm_reorder.reorder(mod, licence="ulp:any", decision="exchange")
+    (site,) = report.sites
+    assert site.refusal is not None and site.refusal.reason is Reason.CONTRACTION, site.explanation
+
+
+WRITTEN = {
+    "scale, shift": lambda x, d: x * d.scale() + d.shift(),
+    "shift, scale": lambda x, d: d.shift() + d.scale() * x,
+    "divided": lambda x, d: x / d.number() + d.shift(),
+    "bias": lambda x, d: relay.nn.bias_add(
+        x * d.scale(), constant(np.linspace(-1, 1, d.shape[d.axis])), axis=d.axis
+    ),
+    "turned": lambda x, d: relay.reverse(x * d.scale(), axis=1) + d.shift(),
+}
+_FMULADD = re.compile(r"call [^\n]*@llvm\.fmuladd|call [^\n]*@llvm\.fma\.")
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_tvm_joins_is_one_operation_before_llvm_sees_it(name):
+    x = relay.nn.relu(image_of("NHWC"))
+    value = WRITTEN[name](x, Draw(np.random.default_rng(0), x, "NHWC"))
+    code = relay.build(module(value), CLASSES["avx2"]).get_lib().get_source("ll")
+    assert _FMULADD.search(code) and not re.search(r"\bfmul\b", code)
+
+
 CANCELLED = {
     "(x + c) - c": lambda x: (x + number(0.3)) - number(0.3),
     "(c + x) - c": lambda x: (number(0.3) + x) - number(0.3),

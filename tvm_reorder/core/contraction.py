@@ -13,7 +13,10 @@ What an exchange does with such a pair, both of them in a chain of links counted
     * It *moves* both, from the producer's kernel into the pool's.
     * It *leaves* both where they are, but the kernel around them is another one.
     The first two change the rounding.  The others keep it where all kernels concerned compute
-    their elementwise operators in one expression (``relay/kernels.py``).
+    their elementwise operators in one expression (``relay/kernels.py``), and TVM itself makes one
+    operation of the two: of a sum and a product that is its operand as it stands.  Any other pair
+    is *fragile*: LLVM contracts it late, in code that it has vectorised and rearranged by then, and
+    what comes between the two there depends on the whole kernel.
 
 Where it makes no difference
     * A factor that is a power of two: a * b is exact but for over- and underflow, which change
@@ -67,7 +70,7 @@ class Pair:
     name : str
         The two, as a report names them.
     is_fragile : bool
-        True if it depends on more than the two whether they are joined.
+        True if TVM leaves it to LLVM to join the two.
     """
 
     outer: int
@@ -107,11 +110,11 @@ def _find_objection(pair: Pair, moved: int, links: int, producer, pool) -> Refus
     if pair.outer == BEHIND and pair.inner >= moved:
         return None  # the pool stands between the two
     if pair.outer == pair.inner == BEHIND:
-        return pool
+        return _find_difference(pair, pool)
     if pair.outer == BEHIND:
         return refuse_contraction(pair.name, "brought into one kernel by the exchange")
     if pair.outer >= moved:
-        return producer
+        return _find_difference(pair, producer)
     if pair.inner < links:  # what keeps the two from moving is why they would be separated
         together = _find_difference(pair, producer, pool)
         if together or pair.inner < moved:
@@ -119,11 +122,11 @@ def _find_objection(pair: Pair, moved: int, links: int, producer, pool) -> Refus
     return refuse_contraction(pair.name, "separated by the exchange")
 
 
-def _find_difference(pair: Pair, producer, pool) -> Refusal | None:
-    """Set if a pair may be rounded otherwise in the pool's kernel than in the producer's."""
+def _find_difference(pair: Pair, *kernels: Refusal | None) -> Refusal | None:
+    """Set if a pair that stays together may be rounded otherwise; `kernels` are the doubts."""
     if pair.is_fragile:
         return refuse_contraction(pair.name, "joined or not by what stands around the two")
-    return producer or pool
+    return next(filter(None, kernels), None)
 
 
 def refuse_contraction(name: str, actual: str) -> Refusal:

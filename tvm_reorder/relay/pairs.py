@@ -10,6 +10,11 @@ What counts as a product that meets a sum
     * The sum is ``add``, ``subtract``, ``nn.bias_add``; behind the pool also any operator that
       could share the pool's kernel and of which nobody says here that it adds nothing.
 
+Which pairs are not fragile
+    Those that ``src/tir/transforms/lower_intrin.cc`` finds: an addition (no subtraction) with a
+    product for an operand, nothing between the two.  The product is used nowhere else, or
+    CommonSubexprElimTIR computes it before.
+
 Where pairs are looked for
     In every kernel that the exchange changes: among the steps, among what the value below them is
     computed from without leaving its kernel, and behind the pool.
@@ -60,6 +65,8 @@ _NO_PRODUCTS = SEPARATING.union(
     MAX_POOLS,
     ["contrib.conv2d_max_pool2d"],
 )
+_FUSED_SUMS = frozenset(["add", "nn.bias_add"])  # with these products, by LowerIntrin
+_FUSED_PRODUCTS = frozenset(["multiply", "divide"])
 _REDUCTION, _OPAQUE = 3, 8  # TOpPattern, include/tvm/relay/op_attr_types.h
 _MOST = 256  # operators looked at above the steps: FuseOps puts no more into a kernel
 
@@ -74,34 +81,50 @@ class Behind:
         Those that go into a sum, straight or passed on.
     paired : frozenset of relay.Expr
         Those behind which a product meets a sum, in a kernel that they may share.
+    fragile : frozenset of relay.Expr
+        Those of them with a fragile pair.
     differences : dict
         To a value what is subtracted from it, or what it is subtracted from.
+    shared : frozenset of relay.Expr
+        Values that are used more than once.
     """
 
     summands: frozenset[relay.Expr] = frozenset()
     paired: frozenset[relay.Expr] = frozenset()
+    fragile: frozenset[relay.Expr] = frozenset()
     differences: dict[relay.Expr, list[relay.Expr]] = field(default_factory=dict)
+    shared: frozenset[relay.Expr] = frozenset()
 
 
 def read_behind(graph: FunctionGraph, kernels: Kernels) -> Behind:
     """What becomes of each value, in one walk from the function's result upwards."""
     summands: set[relay.Expr] = set()
     paired: set[relay.Expr] = set()
+    fragile: set[relay.Expr] = set()
     differences: dict[relay.Expr, list[relay.Expr]] = {}
+    shared = frozenset(expr for expr in graph.order if graph.users(expr) > 1)
     for expr in reversed(graph.order):
         operands = _operands_in_kernel(expr)
         if _may_add(expr):
             summands.update(operands)
         elif expr in summands:
             summands.update(_find_passed_on(expr))
-        if expr in paired or any(_products_of(expr, kernels)):
+        found = [
+            _is_fragile(expr, *pair, shared)
+            for pair in _products_of(expr, kernels)
+            if not _is_harmless(expr, *pair, {})
+        ]
+        if expr in paired or found:
             paired.update(operands)
+        if expr in fragile or any(found):
+            fragile.update(operands)
         if op_name(expr) == "subtract":
             for value, other in zip(expr.args, reversed(expr.args)):
                 differences.setdefault(value, []).append(other)
         elif expr in differences and (is_move(expr) or op_name(expr) in IDENTICAL):
             differences.setdefault(expr.args[0], []).extend(differences[expr])
-    return Behind(frozenset(summands), frozenset(paired), differences)
+    sets = (frozenset(each) for each in (summands, paired, fragile))
+    return Behind(*sets, differences, shared)
 
 
 @dataclass(frozen=True)
@@ -152,7 +175,8 @@ class PairReader:
         if any(_cancels(total, other) for other in others):
             yield Pair(BEHIND, owners.get(total, beyond), _cancelled(total))
         if pool in self.behind.paired:
-            yield Pair(BEHIND, BEHIND, "a product and a sum behind the pool")
+            is_fragile = pool in self.behind.fragile
+            yield Pair(BEHIND, BEHIND, "a product and a sum behind the pool", is_fragile)
 
     def _read_step(self, k, step, owners, beyond) -> Iterator[Pair]:
         for call in step.region:
@@ -160,7 +184,7 @@ class PairReader:
                 if _is_harmless(call, argument, product, step.maps):
                     continue
                 name = f"{_describe(product)} and {op_name(call)}"
-                is_fragile = op_name(product) == "nn.prelu"
+                is_fragile = _is_fragile(call, argument, product, self.behind.shared)
                 yield Pair(k, owners.get(product, beyond), name, is_fragile)
             for total in _cancelled_by(call):
                 yield Pair(k, owners.get(total, beyond), _cancelled(total))
@@ -173,8 +197,12 @@ class PairReader:
                 continue
             seen.add(expr)
             waiting.extend(_operands_in_kernel(expr))
-            for _, product in _products_of(expr, self.kernels):
-                yield Pair(beyond, beyond, f"{_describe(product)} and {op_name(expr)}")
+            for argument, product in _products_of(expr, self.kernels):
+                if _is_harmless(expr, argument, product, {}):
+                    continue
+                is_fragile = _is_fragile(expr, argument, product, self.behind.shared)
+                name = f"{_describe(product)} and {op_name(expr)}"
+                yield Pair(beyond, beyond, name, is_fragile)
         if waiting:
             yield Pair(beyond, beyond, "a product and a sum")
 
@@ -187,6 +215,14 @@ def _products_of(expr: relay.Expr, kernels: Kernels) -> Iterator[tuple[relay.Exp
         product = strip(argument)
         if _may_be_product(product, kernels):
             yield argument, product
+
+
+def _is_fragile(
+    call: relay.Call, argument: relay.Expr, product: relay.Expr, shared: frozenset[relay.Expr]
+) -> bool:
+    """True if TVM does not make one operation of a sum and the product in its argument."""
+    is_written = op_name(call) in _FUSED_SUMS and op_name(product) in _FUSED_PRODUCTS
+    return not is_written or product in shared or not _strip_identical(argument).same_as(product)
 
 
 def _may_be_product(expr: relay.Expr, kernels: Kernels) -> bool:
