@@ -54,6 +54,7 @@ from .steps import Step
 
 _NARROWING = frozenset(["cast", "clip"])  # SimplifyExprPostAlterOp drops casts behind these
 _CASTS = frozenset(["cast", "cast_like"])
+_DROPPED = frozenset(["add", "subtract", "multiply", "divide"])  # with a 0 or a 1
 _SCALES = frozenset(["multiply", "divide"])  # FoldScaleAxis finds them behind other steps too
 _MERGED = ADDITIONS.union(_NARROWING, ["sqrt"])  # SimplifyExpr merges them with what follows
 
@@ -74,15 +75,28 @@ def needs_guard(
     in_build : bool
         True at the pass's place in `relay.build`, behind FoldScaleAxis and SimplifyExpr.
     """
-    last = op_name(steps[0].root)
+    last = op_name(steps[0].result)
     if in_build:
-        users = {op_name(user) for user in graph.calls_on(pool)}
-        return last in _NARROWING and not users.isdisjoint(_CASTS)
+        return last in _NARROWING and _meets_cast(graph, pool)
     further = sum(other.args[0].same_as(pool) for other in graph.max_pools)
     if graph.users(pool) == further + graph.is_output(pool):
         return False  # it is the result, or max pools alone read it
     operators = {op_name(call) for step in steps for call in step.region}
     return last in _MERGED or not operators.isdisjoint(_SCALES)
+
+
+def is_merged(step: Step) -> bool:
+    """True if TVM could merge a step with one that comes to stand behind it."""
+    name = op_name(step.result)
+    return name in _MERGED or name in _SCALES
+
+
+def _meets_cast(graph: FunctionGraph, value: relay.Expr) -> bool:
+    """True if a cast uses the value, or would once TVM has dropped ``x + 0`` or ``x * 1``."""
+    users = graph.calls_on(value)
+    if any(op_name(user) in _CASTS for user in users):
+        return True
+    return any(_meets_cast(graph, user) for user in users if op_name(user) in _DROPPED)
 
 
 def guard(value: relay.Expr, apart: bool) -> relay.Expr:

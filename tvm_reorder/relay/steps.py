@@ -70,6 +70,18 @@ class Step:
     moves: Moves = ()
     maps: dict[relay.Expr, MonotoneMap] = field(default_factory=dict)
 
+    @property
+    def result(self) -> relay.Expr:
+        """What the step computes, above its moves."""
+        return follow(self.root, (0,) * len(self.moves))
+
+
+def follow(value: relay.Expr, path: Sequence[int]) -> relay.Expr:
+    """What some argument positions lead to."""
+    for position in path:
+        value = value.args[position]
+    return value
+
 
 def read_rebuilding(call: relay.Call, reading: Reading) -> tuple[dict, dict]:
     """A reading's part of ``Step.replace`` and of ``Step.rebuilds``."""

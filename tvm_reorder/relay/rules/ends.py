@@ -67,7 +67,7 @@ def _pool_one_end(plan, match, pool, steps: Sequence[Step], roots, data, rule):
         data = fold_signs(data, steps[-1].source, plan.ends.signs, span)
     data = before(rebuild_moves(match, plan.moved, data, rule))
     pooled = rebuild_pool(pool, match, plan.moved, data, rule)
-    return rebuild_steps(steps, roots, turn(pooled), rule), (pooled,)
+    return rebuild_steps(steps, roots, turn(pooled), rule, match.apart), (pooled,)
 
 
 def _pool_both_ends(plan, match, pool, steps: Sequence[Step], roots, data, rule):
@@ -76,7 +76,10 @@ def _pool_both_ends(plan, match, pool, steps: Sequence[Step], roots, data, rule)
     largest = rebuild_pool(pool, match, plan.moved, data, rule)
     smallest = rebuild_pool(pool, match, plan.moved, turn(data), rule)
     ends = (largest, turn(smallest))
-    values = [rebuild_steps(steps, roots, end, rule, end is not ends[0]) for end in ends]
+    values = [
+        rebuild_steps(steps, roots, end, rule, match.apart, copies_scalars=end is not ends[0])
+        for end in ends
+    ]
     return mark_call(relay.maximum(*values), pool.span, rule), (largest, smallest)
 
 

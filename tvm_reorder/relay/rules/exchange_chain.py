@@ -30,7 +30,8 @@ class ExchangeChain:
 
     def read(self, graph, pool, scene):
         """The chain above the pool."""
-        return Match(*read_chain(graph, pool, scene.pool.data_of(pool), scene), scene.pool)
+        chain, steps = read_chain(graph, pool, scene.pool.data_of(pool), scene)
+        return Match(chain, steps, scene.pool, scene.pairs.kernels.apart)
 
     def check(self, chain, config):
         """The longest exchange that is exact."""

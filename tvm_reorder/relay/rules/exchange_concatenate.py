@@ -73,7 +73,7 @@ class ExchangeConcatenate:
             stop=differing or _find_stop(branches),
             filters=0,
         )
-        return Match(chain, steps[:common], scene.pool)
+        return Match(chain, steps[:common], scene.pool, scene.pairs.kernels.apart)
 
     def check(self, chain, config):
         """The longest exchange that is exact."""

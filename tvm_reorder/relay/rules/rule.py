@@ -14,11 +14,12 @@ from ...core.checks import Plan
 from ...core.config import ReorderConfig
 from ...core.refusal import Refusal
 from ..facts import PoolFacts, lowest_constant, read_dtype
+from ..guards import guard, is_merged
 from ..moves import needs_gap
 from ..reductions import rebuild_pool_call
 from ..scene import Scene
 from ..sites import FunctionGraph
-from ..steps import Step, find_moves
+from ..steps import Step, find_moves, follow
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,14 @@ class Match:
         The same steps in Relay, from the pool upwards.
     pool : PoolFacts
         The pool.
+    apart : bool
+        True if each operator becomes a kernel of its own.
     """
 
     chain: Chain
     steps: Sequence[Step]
     pool: PoolFacts
+    apart: bool = False
 
 
 class Rewritten(NamedTuple):
@@ -118,28 +122,24 @@ def find_roots(steps: Sequence[Step], top: relay.Expr) -> list[relay.Expr]:
     return roots
 
 
-def follow(value: relay.Expr, path: Sequence[int]) -> relay.Expr:
-    """What some argument positions lead to."""
-    for position in path:
-        value = value.args[position]
-    return value
-
-
 def rebuild_steps(
     steps: Sequence[Step],
     roots: Sequence[relay.Expr],
     data: relay.Expr,
     rule: str,
+    apart: bool = False,
     copies_scalars: bool = False,
 ) -> relay.Expr:
-    """The steps once more, over other data.
+    """The steps once more, over other data; what has kept two of them apart has gone above the pool.
 
     FuseOps writes a scalar constant into the one kernel that uses it, where a division by it
     becomes a product and a power a square; for two kernels it becomes an operand.  So steps that
     are built twice need scalars of their own the second time (`copies_scalars`).
     """
-    for step, root in reversed(list(zip(steps, roots))):
+    for number, (step, root) in reversed(list(enumerate(zip(steps, roots)))):
         data = _rebuild_step(step, root, data, rule, copies_scalars)
+        if number and step.moves and is_merged(step):
+            data = guard(data, apart)
     return data
 
 
@@ -151,9 +151,7 @@ def clamp(value: relay.Expr, dtype: str, pool: relay.Call, rule: str) -> relay.C
 def _rebuild_step(
     step: Step, root: relay.Expr, data: relay.Expr, rule: str, copies_scalars: bool
 ) -> relay.Expr:
-    before, now = step.root, root
-    for _ in step.moves:
-        before, now = before.args[0], now.args[0]
+    before, now = step.result, follow(root, (0,) * len(step.moves))
     rebuilt = {step.source: data}
 
     def clone(before: relay.Expr, now: relay.Expr) -> relay.Expr:
