@@ -1,4 +1,7 @@
-"""Which results a licence leaves open: those of windows with a NaN, or with nothing but infinities.
+"""Which results are open: of windows with a NaN, or with nothing but infinities, by the licence.
+
+What is undefined is open under every licence: a float cast to an integer dtype that does not hold
+it.  What TVM makes of it differs from one vector width to the next.
 
 Every value of the graph is computed, at opt_level 1 by stock TVM, and so is what its pools read as
 the graph is compiled, because a scale folded into a convolution's weights overflows elsewhere.
@@ -28,6 +31,7 @@ from .reference.quantised import QUANTISED
 from .run import How, build
 
 _PLAIN_LEVEL = 1  # the lowest at which TVM compiles quantised operators
+_CASTS = ("cast", "cast_like")
 _VALUE_BY_VALUE = {*ELEMENTWISE, *QUANTISED}
 
 
@@ -101,14 +105,22 @@ class _Marker:
         """With what stands in the value itself."""
         if isinstance(marks, list):
             return marks
-        arrays = [each[expr] for each in (self._seen, self._compiled) if expr in each]
-        if isinstance(expr, relay.Var) and expr.name_hint in self._inputs:
-            arrays.append(self._inputs[expr.name_hint])
-        for array in arrays:
+        if _name(expr) in _CASTS and expr.checked_type.dtype.startswith(("int", "uint")):
+            for array in self._find_values(expr.args[0]):
+                unheld = find_unheld(array, expr.checked_type.dtype)
+                marks = Marks(marks.nan, marks.infinite, marks.open | unheld)
+        for array in self._find_values(expr):
             if array.dtype.kind == "f":
                 nan, infinite = marks.nan | np.isnan(array), marks.infinite | np.isinf(array)
                 marks = Marks(nan, infinite, marks.open)
         return marks
+
+    def _find_values(self, expr: relay.Expr) -> list[np.ndarray]:
+        """What is known to stand in a value."""
+        arrays = [each[expr] for each in (self._seen, self._compiled) if expr in each]
+        if isinstance(expr, relay.Var) and expr.name_hint in self._inputs:
+            arrays.append(self._inputs[expr.name_hint])
+        return arrays
 
     def _mark(self, call: relay.Call, operands: list) -> Marks | list[Marks]:
         name = _name(call)
@@ -134,6 +146,14 @@ class _Marker:
         opened = reduce_windows(call, marks.open, np.any, False)
         opened = opened | (nan & (not self._licence.nan))
         return Marks(nan, infinite, opened | (infinite & (not self._licence.strict)))
+
+
+def find_unheld(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Where floats have no value of an integer dtype."""
+    if values.dtype.kind != "f":
+        return np.zeros(values.shape, bool)
+    whole, limits = np.trunc(values.astype(np.float64)), np.iinfo(dtype)
+    return ~((whole >= float(limits.min)) & (whole < float(limits.max) + 1))
 
 
 def _pad(call: relay.Call, marks: Marks) -> Marks:
