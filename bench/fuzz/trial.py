@@ -24,6 +24,7 @@ from .onnx_graph import import_graph
 from .run import How, Run, build, build_ours, optimize, read_report
 
 FAILURES = (*WRONG, "pass failed", "ours does not build", "ours crashes")
+_LLVM_FAILS = "LLVM module verification failed"
 _LONGEST = 120  # of a reason that is counted
 
 
@@ -38,7 +39,8 @@ class Outcome:
         ``"open"`` (equal but for what the licence leaves open), ``"invalid"`` (stock TVM does not
         build or run it), ``"simplified"`` (equal, and off the reference because TVM's own
         simplifications are inexact: without them stock is right), ``"executors differ"`` (stock TVM
-        gives something else by its graph executor, and there ours is right), or one of `FAILURES`:
+        gives something else by its graph executor, and there ours is right), ``"LLVM fails"`` (its
+        own verifier finds that its passes made an invalid module), or one of `FAILURES`:
         ``"differs"`` from stock, ``"wrong"`` by the reference where stock is right, ``"both
         wrong"`` by it, ``"not judged"`` for an error in the fuzzer itself.
     sites : collections.Counter
@@ -150,6 +152,8 @@ def _build_both(graphs: list[Pair], say: Say) -> Outcome:
         ours, _ = build_ours(mod, how, make_config(recipe))
         ours(_draw_all(graphs, 0))
     except Exception as error:
+        if len(graphs) == 1 and _LLVM_FAILS in str(error):
+            return Outcome(Counter({"LLVM fails": 1}))
         return _halve(graphs, say, _build_both) or _fail(
             recipe, "ours does not build", first_line(error)
         )
