@@ -55,10 +55,31 @@ def test_kernels_of_which_nobody_knows(outer, inner, moved, expected):
     assert find_pair_objection(pairs, moved, LINKS, PRODUCER, POOL) is expected
 
 
-def test_a_pair_that_depends_on_its_surroundings_never_moves():
-    pairs = [Pair(0, 1, "nn.prelu and add", is_fragile=True)]
-    assert "what stands around" in str(find_pair_objection(pairs, 2, LINKS, None, None))
-    assert find_pair_objection([Pair(1, 2, "", True)], 1, LINKS, None, None) is None
+@pytest.mark.parametrize(
+    "outer, inner, moved, own",
+    [
+        (0, 1, 2, False),
+        (0, 0, 1, False),
+        (1, 2, 1, False),  # both stay, in a kernel that changes
+        (LINKS, LINKS, 1, False),
+        (BEHIND, BEHIND, 1, False),
+        (1, 1, 1, True),
+        (BEHIND, BEHIND, 1, True),
+    ],
+)
+def test_a_pair_that_depends_on_its_surroundings_keeps_its_kernel(outer, inner, moved, own):
+    pairs = [Pair(outer, inner, "nn.prelu and add", is_fragile=True, is_own=own)]
+    assert "what stands around" in str(find_pair_objection(pairs, moved, LINKS, None, None))
+
+
+def test_what_is_inside_an_operator_moves_as_its_map_allows():
+    pairs = [Pair(1, 1, "products and sums inside exp", is_fragile=True, is_own=True)]
+    assert find_pair_objection(pairs, 2, LINKS, PRODUCER, POOL) is None
+
+
+def test_behind_the_pool_nothing_changes_for_what_stays_in_front():
+    pairs = [Pair(BEHIND, 1, "nn.prelu and add", is_fragile=True)]
+    assert find_pair_objection(pairs, 1, LINKS, PRODUCER, POOL) is None
 
 
 def test_a_chain_cut_short_keeps_its_pairs():

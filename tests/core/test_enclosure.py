@@ -140,10 +140,11 @@ def test_integers_are_divided_towards_zero(x, y, expected):
 def test_integers_as_floats(number):
     """Rounded once, or by way of a double."""
     for dtype in ("float32", "float16", "float64"):
-        found = enclose([number], "int64").astype(dtype).stored()
-        with np.errstate(over="ignore"):
-            assert holds(found, np.dtype(dtype).type(np.int64(number)))
-            assert holds(found, np.dtype(dtype).type(np.float64(number)))
+        for values in ([number], number):  # of some shape, and of none
+            found = enclose(values, "int64").astype(dtype).stored()
+            with np.errstate(over="ignore"):
+                assert holds(found, np.dtype(dtype).type(np.int64(number)))
+                assert holds(found, np.dtype(dtype).type(np.float64(number)))
 
 
 @given(st.floats(width=32, allow_nan=False))

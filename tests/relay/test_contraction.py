@@ -496,6 +496,41 @@ def test_what_llvm_alone_joins_stays_in_its_kernel(name, place):
     assert site.refusal is not None and site.refusal.reason is Reason.CONTRACTION, site.explanation
 
 
+OWN = {
+    "exp": (4, lambda x: relay.exp(x)),
+    "fast_exp": (3, lambda x: relay.op.fast_exp(x)),
+    "floor_mod": (3, lambda x: relay.floor_mod(x, number(0.7))),
+    "resize": (3, lambda x: relay.image.resize2d(x, (16, 16), layout="NHWC")),
+}
+
+
+@pytest.mark.parametrize("place", ["above", "behind"])
+@pytest.mark.parametrize("name", OWN)
+def test_an_operator_with_products_and_sums_inside_keeps_its_kernel(name, place):
+    """Behind a pool nothing is interpolated in its kernel."""
+    opt_level, operator = OWN[name]
+    x = relay.nn.relu(image_of("NHWC"))
+    pool = lambda x: relay.nn.max_pool2d(x, (2, 2), (2, 2), layout="NHWC")
+    value = operator(pool(relay.ceil(x))) if place == "behind" else pool(relay.ceil(operator(x)))
+    with tvm.transform.PassContext(opt_level=opt_level), Target(CLASSES["avx2"]):
+        _, report = tvm_reorder.reorder(
+            module(value), licence="ulp:any", decision="exchange", write=False
+        )
+    (site,) = report.sites
+    if (name, place) == ("resize", "behind"):
+        assert site.status is Status.EXCHANGEABLE, site.explanation
+    else:
+        assert site.refusal is not None, site.explanation
+        assert site.refusal.reason is Reason.CONTRACTION
+
+
+@pytest.mark.parametrize("name", ["fast_tanh", "fast_erf"])
+def test_the_other_polynomials_have_no_fragile_pair(name):
+    value = relay.Call(tvm.ir.Op.get(name), [image_of("NHWC")])
+    code = relay.build(module(value), CLASSES["avx2"]).get_lib().get_source("ll")
+    assert "llvm.fmuladd" in code and not re.search(r"\bf(add|sub)\b", code)
+
+
 WRITTEN = {
     "scale, shift": lambda x, d: x * d.scale() + d.shift(),
     "shift, scale": lambda x, d: d.shift() + d.scale() * x,

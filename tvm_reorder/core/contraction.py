@@ -30,7 +30,7 @@ No licence lifts this: where a sum cancels, one rounding more or less is any num
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,16 +71,19 @@ class Pair:
         The two, as a report names them.
     is_fragile : bool
         True if TVM leaves it to LLVM to join the two.
+    is_own : bool
+        True if both are inside one operator: how much that strays where it moves, its map says.
     """
 
     outer: int
     inner: int
     name: str
     is_fragile: bool = False
+    is_own: bool = False
 
     def with_links(self, links: int) -> Pair:
         """The pair in a chain of which only that many links are left."""
-        return Pair(min(self.outer, links), min(self.inner, links), self.name, self.is_fragile)
+        return replace(self, outer=min(self.outer, links), inner=min(self.inner, links))
 
 
 def find_pair_objection(
@@ -115,6 +118,8 @@ def _find_objection(pair: Pair, moved: int, links: int, producer, pool) -> Refus
         return refuse_contraction(pair.name, "brought into one kernel by the exchange")
     if pair.outer >= moved:
         return _find_difference(pair, producer)
+    if pair.is_own:
+        return None
     if pair.inner < links:  # what keeps the two from moving is why they would be separated
         together = _find_difference(pair, producer, pool)
         if together or pair.inner < moved:

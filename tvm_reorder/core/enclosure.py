@@ -190,7 +190,7 @@ def _as_float(integers: np.ndarray, side: float) -> np.ndarray:
     """Python integers as float64, moved to the side where that has rounded."""
     values = np.asarray(integers, object).astype(np.float64)
     exact = np.frompyfunc(lambda n, v: not np.isfinite(v) or int(v) == n, 2, 1)(integers, values)
-    return np.where(exact.astype(bool), values, np.nextafter(values, side))
+    return np.where(np.asarray(exact, bool), values, np.nextafter(values, side))
 
 
 def _rounded(low: np.ndarray, high: np.ndarray, dtype: str, nan) -> Enclosure:

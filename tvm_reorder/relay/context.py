@@ -54,10 +54,11 @@ def read_surroundings(
 ) -> Surroundings:
     """The surroundings of one function of a module, in a build with this context."""
     others = [other for name, other in mod.functions.items() if not name.same_as(variable)]
+    fast_math, apart = _has_fast_math(context), are_apart(context)
     return Surroundings(
         _read_target(),
-        CertificateSource(config.certify, _has_fast_math(context), are_apart(context)),
-        read_kernels(context, are_apart(context), in_build, any_target),
+        CertificateSource(config.certify, fast_math, apart),
+        read_kernels(context, apart, in_build, any_target, fast_math),
         _find_fusion_limit(context) or _find_fast_math_flag(config),
         any(isinstance(other, relay.Function) and has_readers(other) for other in others),
     )

@@ -8,7 +8,8 @@ AlterOpLayout                layouts; a convolution's kernel depends on the conv
 SimplifyExprPostAlterOp      x + 0, x * 1 and same casts are exact; two reshapes become one; of a
                              clip, its casts and a *cast* behind them it drops what it deems
                              useless, fractions and wrap-around included: **guarded**
-FastMath                     one operator at a time, the same wherever it stands
+FastMath                     one operator at a time; fast_exp is contracted differently from kernel
+                             to kernel: refused, see ``pairs.py``
 FoldConstant                 computes what depends on nothing, with the same operators
 FuseOps, DefuseOps           which operators share a kernel: what that changes is refused, see
                              ``core/contraction.py`` and `find_shared_scalar`

@@ -70,11 +70,14 @@ class Kernels:
         True if each operator becomes a kernel of its own.
     obstacle : str
         Why no schedule is known; empty if some are.
+    fast_math : bool
+        True if FastMath will replace exp, tanh and erf.
     """
 
     target: Target | None = None
     apart: bool = False
     obstacle: str = ""
+    fast_math: bool = False
 
     def may_contract(self, dtype: str) -> bool:
         """True if a product and a sum of a dtype may be rounded once."""
@@ -124,7 +127,11 @@ class Kernels:
 
 
 def read_kernels(
-    context: PassContext, apart: bool, in_build: bool, any_target: bool = False
+    context: PassContext,
+    apart: bool,
+    in_build: bool,
+    any_target: bool = False,
+    fast_math: bool = False,
 ) -> Kernels:
     """What is known of the kernels of a build with this context, for the target in scope.
 
@@ -133,7 +140,8 @@ def read_kernels(
     """
     target = Target.current(allow_none=True)
     compiled_for = target if in_build else current_target()
-    return Kernels(None if any_target else target, apart, _find_obstacle(context, compiled_for))
+    obstacle = _find_obstacle(context, compiled_for)
+    return Kernels(None if any_target else target, apart, obstacle, fast_math)
 
 
 def _find_obstacle(context: PassContext, target: Target | None) -> str:

@@ -15,6 +15,11 @@ Which pairs are not fragile
     product for an operand, nothing between the two.  The product is used nowhere else, or
     CommonSubexprElimTIR computes it before.
 
+Pairs inside one operator
+    * fast_exp, and exp where FastMath runs: x - n * ln(2).  fast_tanh and fast_erf have none that
+      is fragile.
+    * floor_mod, and what takes sums of products of its own: interpolation, einsum, variance.
+
 Where pairs are looked for
     In every kernel that the exchange changes: among the steps, among what the value below them is
     computed from without leaving its kernel, and behind the pool.
@@ -67,7 +72,14 @@ _NO_PRODUCTS = SEPARATING.union(
 )
 _FUSED_SUMS = frozenset(["add", "nn.bias_add"])  # with these products, by LowerIntrin
 _FUSED_PRODUCTS = frozenset(["multiply", "divide"])
-_REDUCTION, _OPAQUE = 3, 8  # TOpPattern, include/tvm/relay/op_attr_types.h
+_OWN_PAIRS = frozenset(
+    [
+        *("fast_exp", "floor_mod", "einsum", "variance", "nn.upsampling", "nn.upsampling3d"),
+        *("image.resize1d", "image.resize2d", "image.resize3d", "image.crop_and_resize"),
+        *("image.grid_sample", "image.affine_grid", "dyn.image.resize2d", "dyn.nn.upsampling"),
+    ]
+)
+_BROADCAST, _REDUCTION, _OPAQUE = 1, 3, 8  # TOpPattern, include/tvm/relay/op_attr_types.h
 _MOST = 256  # operators looked at above the steps: FuseOps puts no more into a kernel
 
 
@@ -116,7 +128,8 @@ def read_behind(graph: FunctionGraph, kernels: Kernels) -> Behind:
         ]
         if expr in paired or found:
             paired.update(operands)
-        if expr in fragile or any(found):
+        own = _name_own_pair(expr, kernels) if _may_follow_pool(expr) else ""
+        if expr in fragile or any(found) or own:
             fragile.update(operands)
         if op_name(expr) == "subtract":
             for value, other in zip(expr.args, reversed(expr.args)):
@@ -174,12 +187,14 @@ class PairReader:
         total = _strip_identical(top)
         if any(_cancels(total, other) for other in others):
             yield Pair(BEHIND, owners.get(total, beyond), _cancelled(total))
-        if pool in self.behind.paired:
-            is_fragile = pool in self.behind.fragile
+        is_fragile = pool in self.behind.fragile
+        if is_fragile or pool in self.behind.paired:
             yield Pair(BEHIND, BEHIND, "a product and a sum behind the pool", is_fragile)
 
     def _read_step(self, k, step, owners, beyond) -> Iterator[Pair]:
         for call in step.region:
+            if own := _name_own_pair(call, self.kernels):
+                yield Pair(k, k, own, True, is_own=True)
             for argument, product in _products_of(call, self.kernels):
                 if _is_harmless(call, argument, product, step.maps):
                     continue
@@ -197,6 +212,8 @@ class PairReader:
                 continue
             seen.add(expr)
             waiting.extend(_operands_in_kernel(expr))
+            if own := _name_own_pair(expr, self.kernels):
+                yield Pair(beyond, beyond, own, True, is_own=True)
             for argument, product in _products_of(expr, self.kernels):
                 if _is_harmless(expr, argument, product, {}):
                     continue
@@ -223,6 +240,20 @@ def _is_fragile(
     """True if TVM does not make one operation of a sum and the product in its argument."""
     is_written = op_name(call) in _FUSED_SUMS and op_name(product) in _FUSED_PRODUCTS
     return not is_written or product in shared or not _strip_identical(argument).same_as(product)
+
+
+def _name_own_pair(expr: relay.Expr, kernels: Kernels) -> str:
+    """A fragile pair inside an operator, empty if there is none."""
+    name = op_name(expr)
+    if name not in _OWN_PAIRS and not (kernels.fast_math and name == "exp"):
+        return ""
+    return f"products and sums inside {name}" if kernels.may_contract(read_dtype(expr) or "") else ""
+
+
+def _may_follow_pool(expr: relay.Expr) -> bool:
+    """True for what FuseOps takes into the kernel of a pool."""
+    is_operator = isinstance(expr, relay.Call) and isinstance(expr.op, Op)
+    return is_operator and _pattern(expr) <= _BROADCAST
 
 
 def _may_be_product(expr: relay.Expr, kernels: Kernels) -> bool:
