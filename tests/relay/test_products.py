@@ -51,10 +51,12 @@ def test_a_square_is_a_product():
     mod = module(relay.nn.max_pool2d(square + number(0.3), **narrow))
     report = assert_same_results(mod, draw())
     assert report.sites[0].status is Status.REFUSED  # the sum does not move without the square
-    padded = relay.nn.pad(relay.nn.relu(square - number(3.3)), ((0, 0),) * 2 + ((1, 1),) * 2, 0.0)
+    (site,) = assert_same_results(module(max_pool(square - number(3.3))), draw()).sites
+    assert site.status is Status.REFUSED  # LLVM may contract them or not
+    padded = relay.nn.pad(relay.nn.relu(square), ((0, 0),) * 2 + ((1, 1),) * 2, 0.0)
     # Below ReLU the padding of 0 is the lowest value, as the pool's own, so all of it moves.
     (site,) = assert_same_results(module(max_pool(padded)), draw()).sites
-    assert site.chain == ("power", "subtract", "nn.relu") and site.ends.is_both
+    assert site.chain == ("power", "nn.relu") and site.ends.is_both
 
 
 def test_a_step_that_is_no_product_moves_in_front_of_a_sum():
