@@ -74,6 +74,16 @@ def test_the_bounds_are_narrow():
     assert np.array_equal(whole.low, np.floor(values)) and np.array_equal(whole.high, whole.low)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_reductions_start_where_tvms_do(dtype):
+    x = data(2, 3, 4, dtype=dtype)
+    mod = module_of(relay.max(x, [2]), relay.min(x, [2]))
+    values = np.full((2, 3, 4), -np.inf, dtype)
+    values[0] = np.inf
+    for bounds, found in zip(evaluate(mod, {"x": values}), build(mod, How(1))({"x": values})):
+        assert np.array_equal(bounds.low, found) and np.array_equal(bounds.high, found)
+
+
 @pytest.mark.parametrize(
     "make, what",
     [

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from tvm import relay
 
-from .bounds import Bounds, error_of, exact, lowest, settle
+from .bounds import Bounds, error_of, exact, largest, lowest, settle
 from .elementwise import dtype_of, shape_of
 
 Array = np.ndarray
@@ -263,7 +263,10 @@ def _max_pool(call: relay.Call, x: Bounds) -> Bounds:
 
 
 def _min(call: relay.Call, x: Bounds) -> Bounds:
-    result = x.moved(partial(reduce_windows, call, reduce=np.min, empty=np.inf))
+    """The smallest of some axes, and never above the largest finite value."""
+    most = largest(dtype_of(call))
+    result = x.moved(partial(reduce_windows, call, reduce=np.min, empty=most))
+    result = Bounds(np.minimum(result.low, most), np.minimum(result.high, most))
     return result.opened(reduce_windows(call, x.is_open, np.any, False))
 
 
