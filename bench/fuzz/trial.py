@@ -88,6 +88,7 @@ def examine(recipes: list[dict], say: Say = lambda phase: None) -> Outcome:
     """
     outcome = Outcome()
     graphs = []
+    say("stock")  # the importer compiles constants
     for recipe in recipes:
         try:
             make = import_graph if "onnx" in recipe else make_graph
