@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from tvm import relay
 
+import tvm_reorder
 from tvm_reorder import Reason, Status
 from tvm_reorder.relay.integer_bounds import read_integer_bound
 
-from .networks import constant, max_pool, module, only_site
+from .networks import build, constant, execute, max_pool, module, only_site
 
 SHAPE = (1, 4, 8, 8)
 
@@ -107,7 +108,14 @@ BOUNDS = {
     "a narrowing cast": (lambda x: (x.astype("int32") * number(2)).astype("int8"), None),
     "a float": (lambda x: relay.exp(x.astype("float32")).astype("int8"), None),
     "a part": (lambda x: relay.split(x * x, 2, 1)[0], None),
-    "an unknown step": (lambda x: relay.bitwise_xor(x, number(1, "int8")), None),
+    "an unknown step": (lambda x: relay.nn.leaky_relu(x, 0.5), None),
+    "bits": (lambda x: relay.bitwise_xor(x, number(1, "int8")), BYTE),
+    "bits of what wraps": (lambda x: relay.bitwise_xor(x + x, number(1, "int8")), None),
+    "shifted right": (lambda x: relay.right_shift(x, number(1, "int8")), BYTE),
+    "a quotient": (lambda x: relay.floor_divide(relay.nn.relu(x), number(3, "int8")), (0, 127)),
+    "a quotient by less than 1": (lambda x: relay.floor_divide(x, number(-1, "int8")), None),
+    "a choice": (lambda x: relay.where(relay.greater(x, number(9, "int8")), x, number(127, "int8")), BYTE),
+    "a choice by what wraps": (lambda x: relay.where(relay.greater(x + x, x), x, x), None),
 }
 
 
@@ -121,3 +129,41 @@ def test_deep_expressions_are_given_up():
     for _ in range(300):
         value = relay.nn.relu(value)
     assert read_integer_bound(module(value)["main"].body) is None
+
+
+# What stands behind a pool over ReLU, and wraps: TVM's bounds are those of integers without end.
+WRAPPING = {
+    "shifted first": ("int32", lambda p, c: relay.right_shift(p, c(1)) * c(100001)),
+    "divided first": ("int32", lambda p, c: relay.floor_divide(p, c(3)) * c(100001)),
+    "chosen first": ("int32", lambda p, c: relay.where(relay.greater(p, c(5)), p, c(5)) * c(9999)),
+    "a remainder": ("int32", lambda p, c: relay.floor_mod(p, c(1000000)) * c(100000)),
+    "int8, squared": ("int8", lambda p, c: p * p),
+    "int8, doubled": ("int8", lambda p, c: p + p),
+    "int8, shifted": ("int8", lambda p, c: relay.left_shift(p, c(1))),
+    "int16, squared": ("int16", lambda p, c: p * p),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPING)
+def test_what_wraps_behind_the_pool_keeps_the_steps_in_front(name):
+    dtype, make = WRAPPING[name]
+    x = relay.var("x", shape=(1, 4, 8, 8), dtype=dtype)
+    behind = make(max_pool(relay.nn.relu(x)), lambda value: relay.const(value, dtype))
+    mod = module(relay.maximum(behind.astype("int64"), relay.const(0, "int64")))
+    limits = np.iinfo(dtype)
+    values = np.random.default_rng(0).integers(limits.min, limits.max, (1, 4, 8, 8)).astype(dtype)
+    (before,) = execute(build(mod), {"x": values})
+    with tvm_reorder.enabled(decision="exchange") as report:
+        (after,) = execute(build(mod), {"x": values})
+    assert np.array_equal(before, after), report
+    assert report.sites[0].refusal.reason is Reason.INTEGER_OVERFLOW, report
+
+
+def test_what_fits_behind_the_pool_lets_the_steps_move():
+    x = relay.var("x", shape=(1, 4, 8, 8), dtype="int8")
+    wide = max_pool(relay.nn.relu(x)).astype("int32")
+    shifted = relay.right_shift(wide * relay.const(3, "int32"), relay.const(1, "int32"))
+    chosen = relay.where(relay.greater(shifted, relay.const(5, "int32")), shifted, wide)
+    with tvm_reorder.enabled(decision="exchange") as report:
+        build(module(chosen + relay.const(7, "int32")))
+    assert report.exchanged, report

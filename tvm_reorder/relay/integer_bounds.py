@@ -11,7 +11,9 @@ Why it matters
 
 Behind the pool
     What follows it in its kernel is in one with the moved steps now: behind a relu that moved, a
-    clip at 0 of a product that wraps is dropped.  Integers of fewer than 32 bits do wrap.
+    clip at 0 of a product that wraps is dropped.  That LLVM lets integers of fewer than 32 bits
+    wrap does not help: TVM's own bounds of a sum or a product are those of integers without end
+    (``src/arith/const_int_bound.cc``), whatever the dtype.
 """
 
 from __future__ import annotations
@@ -34,10 +36,7 @@ from .sites import FunctionGraph, op_name
 Bound = tuple[int, int]
 _POOLS = (*MAX_POOLS, MAX_REDUCTION)
 _COMPUTES_IN_PLACE = (0, 1, 2)  # TOpPattern: elementwise, broadcast, injective
-_OVERFLOWING = frozenset(
-    ["add", "subtract", "multiply", "nn.bias_add", "negative", "abs", "power", "left_shift", "sum"]
-)
-_UNDEFINED_BEYOND = ("int32", "int64", "uint32", "uint64")
+_REDUCTION = 3  # TOpPattern
 _MOST = 256  # operators looked at; a deeper expression is no quantised convolution's
 
 
@@ -69,17 +68,27 @@ def find_overflow_behind(graph: FunctionGraph, pool: relay.Call, bound: Bound) -
     bound : pair of int
         Interval of its values.
     """
-    reader, waiting = _Reader({pool: bound}), [pool]
+    reader, waiting, seen = _Reader({pool: bound}), [pool], {pool}
     while waiting:
         for call in graph.calls_on(waiting.pop()):
-            name, dtype = op_name(call), read_dtype(call) or ""
-            if name not in _OVERFLOWING and name not in _DERIVED or not is_integer(dtype):
+            if call in seen or not _may_share_kernel(call):
                 continue
-            may_wrap = name in _OVERFLOWING and dtype in _UNDEFINED_BEYOND
-            if may_wrap and reader.read(call) is None:
-                return name
+            if _is_whole(call) and reader.read(call) is None:
+                return op_name(call)
+            seen.add(call)
             waiting.append(call)
     return None
+
+
+def _may_share_kernel(call: relay.Call) -> bool:
+    pattern = call.op.get_attr("TOpPattern") if isinstance(call.op, Op) else None
+    return pattern is not None and int(pattern) <= _REDUCTION
+
+
+def _is_whole(value: relay.Expr) -> bool:
+    """True for integers and bools."""
+    dtype = read_dtype(value) or ""
+    return is_integer(dtype) or dtype == "bool"
 
 
 class _Reader:
@@ -97,7 +106,8 @@ class _Reader:
         return self._known[value]
 
     def _derive(self, value: relay.Expr) -> Bound | None:
-        everything = dtype_range(read_dtype(value))
+        dtype = read_dtype(value)
+        everything = (0, 1) if dtype == "bool" else dtype_range(dtype)
         constant = read_constant(value)
         if constant is not None:
             return (int(constant.min()), int(constant.max())) if constant.size else everything
@@ -112,9 +122,11 @@ class _Reader:
         if value.op.name in _POOLS:
             bound = self.read(value.args[0])  # it comes from memory
             return bound if bound and not _may_miss_data(value) else everything
+        operands = [self.read(a) for a in value.args if _is_whole(a)]
+        if value.op.name in _WITHIN_DTYPE or dtype == "bool":
+            return None if None in operands else everything
         derive = _DERIVED.get(value.op.name)
         if derive is not None:
-            operands = [self.read(a) for a in value.args if is_integer(read_dtype(a) or "")]
             is_known = len(operands) == len(value.args) and None not in operands
             return _fit(derive(value, *operands), everything) if is_known else None
         pattern = value.op.get_attr("TOpPattern")
@@ -185,6 +197,19 @@ def _clip(call, data):
     return None if low > high else tuple(min(max(end, low), high) for end in data)
 
 
+def _quotient(call, left, right):
+    """By a positive number, rounded in any way; towards zero or down."""
+    return (min(left[0], 0), max(left[1], 0)) if right[0] > 0 else None
+
+
+def _shifted_right(call, left, right):
+    return min(left[0], 0), max(left[1], 0)
+
+
+def _where(call, condition, left, right):
+    return min(left[0], right[0]), max(left[1], right[1])
+
+
 def _pad(call, data, value):
     is_constant = str(call.attrs.pad_mode) == "constant"
     return (min(data[0], value[0]), max(data[1], value[1])) if is_constant else data
@@ -231,7 +256,18 @@ _DERIVED: dict[str, Callable[..., Bound | None]] = {
     "minimum": _minimum,
     "nn.relu": _relu,
     "clip": _clip,
+    "right_shift": _shifted_right,
+    "where": _where,
+    **dict.fromkeys(("divide", "floor_divide", "trunc_divide"), _quotient),
     "nn.pad": _pad,
     "sum": _sum,
     "nn.avg_pool2d": _average,
 }
+
+# They give what their dtype holds: what overflows in them is none of their operands' integers.
+_WITHIN_DTYPE = frozenset(
+    [
+        *("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "sign", "argmax", "argmin"),
+        *("fixed_point_multiply", "fixed_point_multiply_per_axis"),
+    ]
+)
