@@ -19,7 +19,7 @@ from ..core.enclosure import is_integer
 from ..core.monotone import IDENTITY, MonotoneMap, compose
 from ..core.refusal import Reason, Refusal, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
-from .facts import read_dtype
+from .facts import read_dtype, read_shape
 from .flat_prelu import read_flat_prelu
 from .fused_with import find_anchor, is_elementwise_kernel
 from .integer_bounds import find_overflow_behind, read_integer_bound
@@ -71,12 +71,29 @@ def read_steps(
             step = _read_moved_step(graph, base, scene, wanted)
         else:
             step = _read_step(graph, base, scene, wanted)
+        if isinstance(step, Step):
+            step = _refuse_repeating(step) or step
         if not isinstance(step, Step):
             undone = _read_undone_moves(graph, base, wanted, steps)
             return [*steps, *undone], undone[0].source if undone else base, step
         steps.append(step)
         base = step.source
         wanted = count_uses(base, step.region)
+
+
+def _refuse_repeating(step: Step) -> Refusal | None:
+    """Set for a step that gives more values than it takes, which FuseOps puts behind no pool.
+
+    It would be a kernel of its own there, apart from the steps in front of it; see `FuseOps` in
+    ``src/relay/analysis/graph_partitioner.cc``.
+    """
+    before, after = (read_shape(value.checked_type) for value in (step.source, step.result))
+    if before == after:
+        return None
+    name = op_name(step.result)
+    sizes = (" x ".join(map(str, shape)) for shape in (after, before))
+    subject, actual = f"what {name} computes", "{} values for {}".format(*sizes)
+    return Refusal(Reason.NO_SAVING, subject, actual, "as many as it takes")
 
 
 def read_chain(
