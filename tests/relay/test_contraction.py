@@ -622,3 +622,50 @@ def test_a_librarys_schedule_is_not_known():
     value = normalised(convolve(image_of("NCHW")))
     site = site_of(value, target=CLASSES["avx512"] + " -libs=dnnl")
     assert site.refusal.reason is Reason.CONTRACTION
+
+
+@pytest.mark.parametrize("opt_level", [1, 3])
+def test_a_sum_that_repeats_its_operand_stays_with_a_product(opt_level):
+    """FuseOps puts no operator behind a pool that gives more values than it takes."""
+    x = relay.var("x", shape=(1, 1, SIZE, SIZE))
+    repeated = x * number(1.7) + constant(np.linspace(-1, 1, 5).reshape(1, -1, 1, 1))
+    mod = module(relay.nn.max_pool2d(relay.nn.relu(repeated), (2, 2), (2, 2)))
+    inputs = {"x": np.random.default_rng(0).normal(size=(1, 1, SIZE, SIZE)).astype("float32")}
+    same, report = compare(mod, inputs, RUNS[BEST], opt_level)
+    (site,) = report.sites
+    assert same and site.chain == ("nn.relu",), report
+
+
+CHOSEN = {
+    "slopes": lambda x: relay.nn.leaky_relu(x, 0.1) + relay.nn.leaky_relu(x, 0.37),
+    "one comparison": lambda x: (lambda p: relay.nn.relu(p) + relay.where(
+        relay.greater(p, number(0.0)), x, p
+    ))(
+        x * number(1.7)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_what_is_chosen_by_one_comparison_may_be_added_before(name):
+    parts = [relay.var(name, shape=(1, 4, SIZE, SIZE)) for name in "xz"]
+    rng = np.random.default_rng(0)
+    inputs = {n: (rng.normal(size=(1, 4, SIZE, SIZE)) - 2).astype("float32") for n in "xz"}
+    mod = module(relay.nn.max_pool2d(CHOSEN[name](relay.concatenate(parts, 1)), (2, 2), (2, 2)))
+    same, report = compare(mod, inputs, RUNS[BEST], 3)
+    (site,) = report.sites
+    assert same and site.status is Status.REFUSED, report
+
+
+def test_two_pools_of_the_same_become_one_outside_a_build():
+    x = relay.var("x", shape=(1, CHANNELS, SIZE, SIZE))
+    pool = lambda x: relay.nn.max_pool2d(x, (2, 2), (2, 2))
+    shift = constant(np.linspace(-1, 1, CHANNELS).reshape(-1, 1, 1))
+    mod = module(pool(x + shift) - pool(x))
+    inputs = {"x": np.random.default_rng(0).normal(size=(1, CHANNELS, SIZE, SIZE)).astype("float32")}
+    reordered, report = tvm_reorder.reorder(mod, decision="exchange", target="llvm")
+    (before,), (after,) = (execute(build(each), inputs) for each in (mod, reordered))
+    assert np.array_equal(before, after) and not report.exchanged, report
+    with tvm_reorder.enabled(decision="exchange") as report:  # here none follows that does so
+        (inside,) = execute(build(mod), inputs)
+    assert np.array_equal(before, inside) and report.exchanged, report

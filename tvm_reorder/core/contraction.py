@@ -38,15 +38,19 @@ from .monotone import ANY_RANK, MonotoneMap
 from .refusal import Reason, Refusal
 
 # TVM writes a division by a number as a product, LLVM squares for a power of 2, and makes
-# x * (x > 0 ? 1 : slope) of a PRelu where it knows that x is no NaN.
-PRODUCTS = frozenset(["multiply", "divide", "power", "nn.prelu"])
+# x * (x > 0 ? 1 : slope) of a PRelu or a leaky ReLU where it knows that x is no NaN.
+PRODUCTS = frozenset(["multiply", "divide", "power", "nn.prelu", "nn.leaky_relu"])
+# One of their operands as it is; LLVM adds two such by adding what they choose from, if they choose
+# by the same comparison.
+SELECTING = frozenset(["nn.relu", "clip", "maximum", "minimum"])
 ADDITIONS = frozenset(["add", "subtract", "nn.bias_add"])
 TRANSPARENT = frozenset(["negative", "copy", "cast"])  # dropped, or made a sign
 
 # Neither a product or what one is passed on by, nor a sum of what they are given.
 SEPARATING = frozenset(
     [
-        *("nn.relu", "clip", "maximum", "minimum", "abs", "sign", "nn.leaky_relu"),
+        *SELECTING,
+        *("abs", "sign"),
         *("ceil", "floor", "round", "trunc", "sigmoid", "sqrt", "rsqrt", "erf", "fast_erf"),
         *("exp", "fast_exp", "log", "log2", "log10", "tanh", "fast_tanh", "sinh", "cosh", "asinh"),
         *("sin", "cos", "tan", "asin", "acos", "atan", "acosh", "atanh"),

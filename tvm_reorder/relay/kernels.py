@@ -72,12 +72,15 @@ class Kernels:
         Why no schedule is known; empty if some are.
     fast_math : bool
         True if FastMath will replace exp, tanh and erf.
+    in_build : bool
+        True at the pass's place in `relay.build`, behind EliminateCommonSubexpr.
     """
 
     target: Target | None = None
     apart: bool = False
     obstacle: str = ""
     fast_math: bool = False
+    in_build: bool = True
 
     def may_contract(self, dtype: str) -> bool:
         """True if a product and a sum of a dtype may be rounded once."""
@@ -141,7 +144,7 @@ def read_kernels(
     target = Target.current(allow_none=True)
     compiled_for = target if in_build else current_target()
     obstacle = _find_obstacle(context, compiled_for)
-    return Kernels(None if any_target else target, apart, obstacle, fast_math)
+    return Kernels(None if any_target else target, apart, obstacle, fast_math, in_build)
 
 
 def _find_obstacle(context: PassContext, target: Target | None) -> str:

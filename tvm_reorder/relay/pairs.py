@@ -7,6 +7,8 @@ What counts as a product that meets a sum
       and -1, a 0 that is added.
     * Any of them behind what only moves values.
     * Any of them behind a sum that a difference takes away again, see `_cancels`.
+    * A sum that meets itself in a difference, outside a build: two pools of the same become one.
+    * In a sum of two values that LLVM may choose by one comparison, any that they choose from.
     * The sum is ``add``, ``subtract``, ``nn.bias_add``; behind the pool also any operator that
       could share the pool's kernel and of which nobody says here that it adds nothing.
 
@@ -39,6 +41,7 @@ from ..core.contraction import (
     ADDITIONS,
     BEHIND,
     PRODUCTS,
+    SELECTING,
     SEPARATING,
     TRANSPARENT,
     Pair,
@@ -72,6 +75,7 @@ _NO_PRODUCTS = SEPARATING.union(
 )
 _FUSED_SUMS = frozenset(["add", "nn.bias_add"])  # with these products, by LowerIntrin
 _FUSED_PRODUCTS = frozenset(["multiply", "divide"])
+_NO_CHOICE = _NO_PRODUCTS.union(["multiply", "divide", "power"])
 _OWN_PAIRS = frozenset(
     [
         *("fast_exp", "floor_mod", "einsum", "variance", "nn.upsampling", "nn.upsampling3d"),
@@ -99,6 +103,8 @@ class Behind:
         To a value what is subtracted from it, or what it is subtracted from.
     shared : frozenset of relay.Expr
         Values that are used more than once.
+    pools : sequence of relay.Call
+        All max pools.
     """
 
     summands: frozenset[relay.Expr] = frozenset()
@@ -106,6 +112,7 @@ class Behind:
     fragile: frozenset[relay.Expr] = frozenset()
     differences: dict[relay.Expr, list[relay.Expr]] = field(default_factory=dict)
     shared: frozenset[relay.Expr] = frozenset()
+    pools: Sequence[relay.Call] = ()
 
 
 def read_behind(graph: FunctionGraph, kernels: Kernels) -> Behind:
@@ -137,7 +144,7 @@ def read_behind(graph: FunctionGraph, kernels: Kernels) -> Behind:
         elif expr in differences and (is_move(expr) or op_name(expr) in IDENTICAL):
             differences.setdefault(expr.args[0], []).extend(differences[expr])
     sets = (frozenset(each) for each in (summands, paired, fragile))
-    return Behind(*sets, differences, shared)
+    return Behind(*sets, differences, shared, graph.max_pools)
 
 
 @dataclass(frozen=True)
@@ -173,20 +180,34 @@ class PairReader:
             return ()
         owners = {call: k for k, step in enumerate(steps) for call in step.region}
         beyond = len(steps)
-        found = [*self._read_behind(pool, top, owners, beyond), *self._read_above(base, beyond)]
+        behind = self._read_behind(pool, top, owners, beyond, steps)
+        found = [*behind, *self._read_above(base, beyond)]
         for k, step in enumerate(steps):
             found += self._read_step(k, step, owners, beyond)
         return tuple(dict.fromkeys(found))
 
-    def _read_behind(self, pool, top, owners, beyond) -> Iterator[Pair]:
-        product = strip(top)
-        if pool in self.behind.summands and _may_be_product(product, self.kernels):
-            name = f"{_describe(product)} and a sum behind the pool"
-            yield Pair(BEHIND, owners.get(product, beyond), name)
+    def _read_merged(self, pool, steps) -> Iterator[Pair]:
+        """Pairs that come together because EliminateCommonSubexpr makes one of two pools."""
+        for other in self.behind.pools:
+            if other.same_as(pool) or not _is_alike(other, pool):
+                continue
+            above = _find_above(other.args[0])
+            for k, step in enumerate(steps):
+                if step.source in above:
+                    yield Pair(BEHIND, k, "sums of two pools, of which TVM makes one,")
+
+    def _read_behind(self, pool, top, owners, beyond, steps) -> Iterator[Pair]:
+        may_choose_again = pool in self.behind.shared
+        for product in _find_chosen(top) if may_choose_again else [strip(top)]:
+            if pool in self.behind.summands and _may_be_product(product, self.kernels):
+                name = f"{_describe(product)} and a sum behind the pool"
+                yield Pair(BEHIND, owners.get(product, beyond), name)
         others = self.behind.differences.get(pool, ())
         total = _strip_identical(top)
         if any(_cancels(total, other) for other in others):
             yield Pair(BEHIND, owners.get(total, beyond), _cancelled(total))
+        if pool in self.behind.summands and not self.kernels.in_build:
+            yield from self._read_merged(pool, steps)
         is_fragile = pool in self.behind.fragile
         if is_fragile or pool in self.behind.paired:
             yield Pair(BEHIND, BEHIND, "a product and a sum behind the pool", is_fragile)
@@ -224,14 +245,49 @@ class PairReader:
             yield Pair(beyond, beyond, "a product and a sum")
 
 
+def _is_alike(pool: relay.Call, other: relay.Call) -> bool:
+    return pool.op == other.op and bool(tvm.ir.structural_equal(pool.attrs, other.attrs))
+
+
+def _find_above(value: relay.Expr) -> set[relay.Expr]:
+    """The value and what it is computed from in its kernel."""
+    waiting, seen = [value], set()
+    while waiting and len(seen) < _MOST:
+        expr = waiting.pop()
+        if expr not in seen:
+            seen.add(expr)
+            waiting.extend(_operands_in_kernel(expr))
+    return seen
+
+
 def _products_of(expr: relay.Expr, kernels: Kernels) -> Iterator[tuple[relay.Expr, relay.Expr]]:
     """The arguments of a sum that are products, or pass one on, each with the product."""
     if not _may_add(expr):
         return
+    both_choose = all(_may_choose(strip(argument)) for argument in expr.args)
     for argument in expr.args:
-        product = strip(argument)
-        if _may_be_product(product, kernels):
-            yield argument, product
+        for product in _find_chosen(argument) if both_choose else [strip(argument)]:
+            if _may_be_product(product, kernels):
+                yield argument, product
+
+
+def _may_choose(expr: relay.Expr) -> bool:
+    """True if a value may be one of two, by a comparison."""
+    is_operator = isinstance(expr, relay.Call) and isinstance(expr.op, Op)
+    return is_operator and (op_name(expr) in SELECTING or op_name(expr) not in _NO_CHOICE)
+
+
+def _find_chosen(argument: relay.Expr) -> Iterator[relay.Expr]:
+    """The value, and what it may be chosen from."""
+    waiting, seen = [argument], set()
+    while waiting:
+        value = strip(waiting.pop())
+        if value in seen:
+            continue
+        seen.add(value)
+        yield value
+        if op_name(value) in SELECTING:
+            waiting.extend(value.args)
 
 
 def _is_fragile(
