@@ -669,3 +669,21 @@ def test_two_pools_of_the_same_become_one_outside_a_build():
     with tvm_reorder.enabled(decision="exchange") as report:  # here none follows that does so
         (inside,) = execute(build(mod), inputs)
     assert np.array_equal(before, inside) and report.exchanged, report
+
+
+SHARED = {
+    "a product with 0": lambda x, c: (relay.sin(relay.maximum(x, c)) + relay.maximum(x, c)) * c,
+    "a sum": lambda x, c: (relay.sin(relay.minimum(x, c)) + c) - number(float(c.data.numpy())),
+    "above": lambda x, c: relay.sin(x / c) * c,
+}
+
+
+@pytest.mark.parametrize("name, value", [("a product with 0", 0.0), ("a sum", 1000.3), ("above", 3.3)])
+def test_a_scalar_of_two_kernels_is_no_literal(name, value):
+    """In one kernel TVM computes with it as it compiles."""
+    x = relay.var("x", shape=(1, CHANNELS, SIZE, SIZE))
+    mod = module(relay.nn.max_pool2d(SHARED[name](x, number(value)), (2, 2), (2, 2)))
+    values = np.random.default_rng(0).normal(size=(1, CHANNELS, SIZE, SIZE)).astype("float32")
+    values[0, :, ::2, ::2] = np.inf if value == 0 else 1.0
+    same, report = compare(mod, {"x": values}, RUNS[BEST], 3)
+    assert same and report.sites[0].status is Status.REFUSED, report

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import NamedTuple
 
+import numpy as np
 from tvm import relay
 
 from ..core.chain import Link
+from ..core.contraction import ADDITIONS
 from ..core.monotone import MonotoneMap
 from ..core.refusal import Reason, Refusal
-from .facts import read_shape
+from .facts import read_constant, read_shape
 from .moves import Moves, undo_one_another
 from .patterns import FENCE, IDENTICAL
 from .scene import Build, Reading, Scene
@@ -144,20 +146,37 @@ def find_sharing(graph: FunctionGraph, value: relay.Expr, wanted: int) -> Refusa
 
 
 def find_shared_scalar(graph: FunctionGraph, region) -> Refusal | None:
-    """Set if a scalar that the code of a step depends on is used elsewhere too.
+    """Set if a scalar of a step is used elsewhere too, and the code of one of its users depends on it.
 
-    FuseOps writes a scalar into a kernel if no other kernel uses it.  TVM divides by such a number
-    with a product, and LLVM squares for a power of 2; both round otherwise than with an operand.
+    FuseOps writes a scalar into a kernel if no other kernel uses it, and what is used in one kernel
+    may be used in two after the exchange.  TVM divides by such a number with a product, takes a
+    product with 0 for 0 and cancels what is added and taken away again, LLVM squares for a power of
+    2; with an operand none of them does.
     """
     for call in region:
-        if op_name(call) not in _DEPEND_ON_SCALARS:
-            continue
-        for scalar in call.args:
-            if isinstance(scalar, relay.Constant) and read_shape(scalar.checked_type) == ():
-                refusal = find_sharing(graph, scalar, count_uses(scalar, region))
-                if refusal:
-                    return replace(refusal, subject=f"the scalar of {op_name(call)}")
+        for scalar in filter(_is_float_scalar, call.args):
+            refusal = find_sharing(graph, scalar, count_uses(scalar, region))
+            users = graph.calls_on(scalar) if refusal else ()
+            if any(_depends_on_literal(graph, user, scalar) for user in users):
+                return replace(refusal, subject=f"the scalar of {op_name(call)}")
     return None
+
+
+def _is_float_scalar(value: relay.Expr) -> bool:
+    if not isinstance(value, relay.Constant) or value.data.shape:
+        return False
+    return value.data.dtype.startswith(("float", "bfloat"))
+
+
+def _depends_on_literal(graph: FunctionGraph, call: relay.Call, scalar: relay.Constant) -> bool:
+    """True if a scalar makes other code as a number than as an operand."""
+    name, value = op_name(call), read_constant(scalar)
+    if name == "multiply":
+        return not value or not np.isfinite(value)
+    if name not in ADDITIONS:
+        return name in _DEPEND_ON_SCALARS
+    equal = (each for each in filter(_is_float_scalar, graph.order) if read_constant(each) == value)
+    return any(not each.same_as(scalar) for each in equal)
 
 
 def count_uses(value: relay.Expr, region) -> int:
