@@ -77,3 +77,21 @@ def test_what_nothing_folds_is_not_guarded():
     assert "copy(" not in str(as_function(activated))
     result = module(max_pool(scaled_and_shifted(convolve(image(32), 3))))
     assert "copy(" not in str(as_function(result))
+
+
+@pytest.mark.parametrize("write", [True, False])
+@pytest.mark.parametrize("way", ["a sum", "a product"])
+def test_a_bias_that_has_become_a_sum_is_not_merged_in_the_build(way, write):
+    """The prefix makes it one behind SimplifyExpr, and comes a second time."""
+    bias = relay.const(SHIFTS.astype("float32"))
+    value = relay.nn.bias_add(convolve(image(32), 3), bias)
+    merged = value + channels_first(SHIFTS) if way == "a sum" else value * channels_first(SCALES)
+    mod = module(max_pool(relay.nn.relu(relay.tanh(merged) if way == "a product" else merged)))
+    inputs = {"x": RNG.normal(size=(1, 3, 32, 32)).astype("float32")}
+    with tvm.target.Target(TARGET), tvm.transform.PassContext(opt_level=3):
+        reordered, report = tvm_reorder.reorder(mod, decision="exchange", write=write)
+    assert report.sites
+    (before,), (after,) = (execute(build(each), inputs) for each in (mod, reordered))
+    assert np.array_equal(before, after)
+    counts = [count_kernels(build(each).get_graph_json()) for each in (mod, reordered)]
+    assert counts[0] == counts[1]

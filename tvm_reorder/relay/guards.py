@@ -36,6 +36,10 @@ CanonicalizeCast,            a cast for each user; a bias becomes a sum
 CanonicalizeOps
 ===========================  ======================================================================
 
+    The prefix comes a second time there, and SimplifyExpr is not content with what it has left: it
+    runs before CanonicalizeOps makes sums of biases, and would merge them with other sums now and
+    take them behind products.  So each sum of such a pair is guarded, exchanged or not.
+
 The guard
     ``copy``: no rewrite knows it, it is elementwise, so that FuseOps takes it into the kernel, and
     its schedule inlines it: it costs nothing.  Where each operator is a kernel of its own it would
@@ -46,17 +50,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tvm import relay
+from tvm import IRModule, relay
 
 from ..core.contraction import ADDITIONS
 from .patterns import IDENTICAL
-from .sites import FunctionGraph, op_name
+from .sites import FunctionGraph, is_closed, op_name
 from .steps import Step
 
 _NARROWING = frozenset(["cast", "clip"])  # SimplifyExprPostAlterOp drops casts behind these
 _CASTS = frozenset(["cast", "cast_like"])
 _DROPPED = frozenset(["add", "subtract", "multiply", "divide"])  # with a 0 or a 1
 _SCALES = frozenset(["multiply", "divide"])  # FoldScaleAxis finds them behind other steps too
+_MERGES_SUMS = frozenset(["add", "multiply"])
 _MERGED = ADDITIONS.union(_NARROWING, ["sqrt"])  # SimplifyExpr merges them with what follows
 
 
@@ -105,3 +110,41 @@ def guard(value: relay.Expr, apart: bool) -> relay.Expr:
     if op_name(value) in IDENTICAL:
         return value
     return relay.annotation.stop_fusion(value) if apart else relay.copy(value)
+
+
+def guard_sums(mod: IRModule) -> IRModule:
+    """The module, prepared by the prefix, such that the prefix leaves its sums as they are."""
+    for variable, function in list(mod.functions.items()):
+        guarded = _SumGuard()
+        if isinstance(function, relay.Function) and not is_closed(function):
+            new = guarded.visit(function)
+            if guarded.has_guarded:
+                mod.update_func(variable, new)
+                mod = relay.transform.InferType()(mod)
+    return mod
+
+
+class _SumGuard(relay.ExprMutator):
+    """Puts a guard behind each sum with a constant that meets a sum or a product with another."""
+
+    def __init__(self):
+        super().__init__()
+        self.has_guarded = False
+
+    def visit_function(self, function: relay.Function) -> relay.Function:
+        return function if is_closed(function) else super().visit_function(function)
+
+    def visit_call(self, call: relay.Call) -> relay.Call:
+        made = super().visit_call(call)
+        if op_name(made) not in _MERGES_SUMS or not _has_constant(call):
+            return made
+        sums = [op_name(each) == "add" and _has_constant(each) for each in call.args]
+        if not any(sums):
+            return made
+        self.has_guarded = True
+        args = [relay.copy(each) if is_sum else each for each, is_sum in zip(made.args, sums)]
+        return relay.Call(made.op, args, made.attrs, made.type_args, made.span)
+
+
+def _has_constant(call: relay.Call) -> bool:
+    return any(not relay.analysis.free_vars(argument) for argument in call.args)

@@ -36,7 +36,7 @@ from .sites import FunctionGraph, op_name
 Bound = tuple[int, int]
 _POOLS = (*MAX_POOLS, MAX_REDUCTION)
 _COMPUTES_IN_PLACE = (0, 1, 2)  # TOpPattern: elementwise, broadcast, injective
-_REDUCTION = 3  # TOpPattern
+_BROADCAST, _REDUCTION = 1, 3  # TOpPattern
 _MOST = 256  # operators looked at; a deeper expression is no quantised convolution's
 
 
@@ -69,9 +69,11 @@ def find_overflow_behind(graph: FunctionGraph, pool: relay.Call, bound: Bound) -
         Interval of its values.
     """
     reader, waiting, seen = _Reader({pool: bound}), [pool], {pool}
+    # Behind a reduction a kernel of steps begins, which takes in what a pool's kernel does not.
+    most = _REDUCTION if op_name(pool) == MAX_REDUCTION else _BROADCAST
     while waiting:
-        for call in graph.calls_on(waiting.pop()):
-            if call in seen or not _may_share_kernel(call):
+        for call in graph.calls_with(waiting.pop()):
+            if call in seen or not _may_share_kernel(call, most):
                 continue
             if _is_whole(call) and reader.read(call) is None:
                 return op_name(call)
@@ -80,9 +82,9 @@ def find_overflow_behind(graph: FunctionGraph, pool: relay.Call, bound: Bound) -
     return None
 
 
-def _may_share_kernel(call: relay.Call) -> bool:
+def _may_share_kernel(call: relay.Call, most: int) -> bool:
     pattern = call.op.get_attr("TOpPattern") if isinstance(call.op, Op) else None
-    return pattern is not None and int(pattern) <= _REDUCTION
+    return pattern is not None and int(pattern) <= most
 
 
 def _is_whole(value: relay.Expr) -> bool:
@@ -122,6 +124,10 @@ class _Reader:
         if value.op.name in _POOLS:
             bound = self.read(value.args[0])  # it comes from memory
             return bound if bound and not _may_miss_data(value) else everything
+        joined = value.args[0] if value.args else None
+        if isinstance(joined, relay.Tuple):  # concatenate, stack
+            parts = [self.read(field) for field in joined.fields]
+            return None if None in parts or not parts else _hull(parts)
         operands = [self.read(a) for a in value.args if _is_whole(a)]
         if value.op.name in _WITHIN_DTYPE or dtype == "bool":
             return None if None in operands else everything
@@ -150,6 +156,10 @@ class _Reader:
         # Padding with zeros belongs to the convolution.
         largest = int(weights.sum()) * max(abs(end) for end in read)
         return -largest, largest
+
+
+def _hull(bounds: list[Bound]) -> Bound:
+    return min(low for low, _ in bounds), max(high for _, high in bounds)
 
 
 def _fit(bound: Bound | None, limits: Bound) -> Bound | None:
@@ -207,7 +217,7 @@ def _shifted_right(call, left, right):
 
 
 def _where(call, condition, left, right):
-    return min(left[0], right[0]), max(left[1], right[1])
+    return _hull([left, right])
 
 
 def _pad(call, data, value):

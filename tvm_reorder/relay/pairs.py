@@ -193,7 +193,7 @@ class PairReader:
                 continue
             above = _find_above(other.args[0])
             for k, step in enumerate(steps):
-                if step.source in above:
+                if any(tvm.ir.structural_equal(step.source, each) for each in above):
                     yield Pair(BEHIND, k, "sums of two pools, of which TVM makes one,")
 
     def _read_behind(self, pool, top, owners, beyond, steps) -> Iterator[Pair]:
@@ -250,13 +250,13 @@ def _is_alike(pool: relay.Call, other: relay.Call) -> bool:
 
 
 def _find_above(value: relay.Expr) -> set[relay.Expr]:
-    """The value and what it is computed from in its kernel."""
+    """The value and what it is computed from in its kernel, or by max pools."""
     waiting, seen = [value], set()
     while waiting and len(seen) < _MOST:
         expr = waiting.pop()
         if expr not in seen:
             seen.add(expr)
-            waiting.extend(_operands_in_kernel(expr))
+            waiting.extend(expr.args if op_name(expr) in MAX_POOLS else _operands_in_kernel(expr))
     return seen
 
 

@@ -81,6 +81,12 @@ class FunctionGraph:
         calls = (call for call in self._index if isinstance(call, relay.Call))
         return [call for call in calls if any(a.same_as(expr) for a in call.args)]
 
+    def calls_with(self, expr: relay.Expr) -> list[relay.Call]:
+        """The calls that take the value, alone or in a tuple."""
+        tuples = (each for each in self._index if isinstance(each, relay.Tuple))
+        holding = [each for each in tuples if any(f.same_as(expr) for f in each.fields)]
+        return [call for value in (expr, *holding) for call in self.calls_on(value)]
+
     def is_output(self, expr: relay.Expr) -> bool:
         """True if the value leaves the function, alone or in a tuple."""
         return expr in self._outputs
