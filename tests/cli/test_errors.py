@@ -1,9 +1,12 @@
 """Each bad input: status 2, one line that names the thing, and no file left behind."""
 
+import os
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from tvm_reorder.cli import targets
 from tvm_reorder.cli.errors import first_line
 
 from ..models import save_graph, save_network
@@ -126,3 +129,44 @@ def test_first_line_of_a_tvm_error():
     backtrace = 'Traceback (most recent call last):\n  1: a\n  File "x.cc", line 1\n'
     assert first_line(RuntimeError(f"{backtrace}ValueError: wrong\nmore")) == "wrong"
     assert first_line(RuntimeError("")) == "RuntimeError"
+
+
+@pytest.mark.parametrize("name", ["compare", "bisect"])
+def test_code_that_this_processor_cannot_run(fails, model, monkeypatch, name):
+    """It would end the process, without a line."""
+    monkeypatch.setattr(targets, "_read_flags", lambda: {"sse4_1", "sse4_2", "avx"})
+    line = fails(name, model, "--target", "llvm -mcpu=x86-64-v3")
+    assert "'llvm -mcpu=x86-64-v3'" in line and "lacks avx2, bmi, bmi2" in line
+    line = fails(name, model, "--target", "llvm -mattr=+avx512f")
+    assert "avx512f" in line
+
+
+@pytest.mark.parametrize("features", ["avx2", "+avx2,fma", "+", "+avx2,,-fma"])
+def test_features_without_a_sign(fails, model, features):
+    """LLVM would end the process."""
+    assert "-mattr must be like" in fails("inspect", model, "--target", f"llvm -mattr={features}")
+
+
+@pytest.mark.parametrize("count", ["abc", "0", "-3", "9999999"])
+def test_threads_of_the_environment(fails, model, monkeypatch, count):
+    monkeypatch.setenv("TVM_NUM_THREADS", count)
+    line = fails("inspect", model)
+    assert f"TVM_NUM_THREADS is '{count}' but must be" in line
+
+
+def test_paths_that_are_no_models(fails, tmp_path):
+    assert "'' does not exist" in fails("inspect", "")
+    assert "is no regular file" in fails("inspect", os.devnull)
+    assert "cannot be read" in fails("inspect", "x" * 300)
+    (tmp_path / "loop").symlink_to("loop")
+    assert "cannot be read" in fails("inspect", tmp_path / "loop")
+
+
+def test_a_result_does_not_take_the_place_of_a_model(fails, model, tmp_path):
+    other = tmp_path / "other.onnx"
+    other.write_bytes(open(model, "rb").read())
+    assert "exists and is no JSON" in fails("inspect", model, "--json", other)
+    assert other.read_bytes() == open(model, "rb").read()
+    assert "is empty but must be a file's name" in fails("compile", model, "-o", "")
+    if os.path.isdir("/proc/self"):  # even root writes nothing there
+        assert "must be writable, and isn't" in fails("compile", model, "-o", "/proc/x.tar")

@@ -10,7 +10,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from .errors import UsageError
+
 THREAD_VARIABLES = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")  # those that TVM reads
+
+_MOST_THREADS = 1024  # more of them than cores are allowed, but TVM starts as many as it is told
 
 
 def prepare_threads(wanted: int | None) -> None:
@@ -20,14 +24,29 @@ def prepare_threads(wanted: int | None) -> None:
     ----------
     wanted : int or None
         What the user asked for; by default the environment says, or else the machine.
+
+    Raises
+    ------
+    UsageError
+        If the environment names no number of threads that could be started.
     """
     if wanted is not None:
         os.environ[THREAD_VARIABLES[0]] = str(wanted)
+    elif os.environ.get(THREAD_VARIABLES[0]):
+        _check_threads(os.environ[THREAD_VARIABLES[0]])
     elif not any(map(os.environ.get, THREAD_VARIABLES)):
         os.environ[THREAD_VARIABLES[0]] = str(count_cores())
     if len(list_processors()) < (os.cpu_count() or 1):
         # TVM would bind its threads to the first processors, those that others may use.
         os.environ.setdefault("TVM_BIND_THREADS", "0")
+
+
+def _check_threads(text: str) -> None:
+    most = max(_MOST_THREADS, os.cpu_count() or 1)
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise UsageError(
+            f"{THREAD_VARIABLES[0]} is {text!r} but must be a whole number from 1 to {most}"
+        )
 
 
 def list_processors() -> set[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,10 +84,16 @@ def load_model(
 
 def _check_file(name: str) -> None:
     path = Path(name)
-    if path.is_dir():
-        raise UsageError(f"model {name!r} is a folder but must be {_FILE_KINDS}")
-    if not path.is_file():
-        raise UsageError(f"model {name!r} does not exist but must be {_FILE_KINDS}")
+    try:
+        mode = path.stat().st_mode if name else 0
+    except FileNotFoundError:
+        mode = 0
+    except OSError as error:
+        raise UsageError(f"model {name!r} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        fault = f"is {kind}" if mode else "does not exist"
+        raise UsageError(f"model {name!r} {fault} but must be {_FILE_KINDS}")
     try:
         with path.open("rb") as file:
             is_empty = not file.read(1)
@@ -179,7 +186,8 @@ def _read_type(param, model: str) -> tuple[tuple[int, ...], str]:
         raise UsageError(f"input {param.name_hint!r} of {model!r} is {kind} but must be a tensor")
     if not all(isinstance(size, tvm.tir.IntImm) for size in kind.shape):
         sizes = [str(int(s)) if isinstance(s, tvm.tir.IntImm) else "?" for s in kind.shape]
-        example = show_shape(param.name_hint, [int(size.replace("?", "1")) for size in sizes])
+        guesses = [size.replace("?", "224" if axis else "1") for axis, size in enumerate(sizes)]
+        example = show_shape(param.name_hint, list(map(int, guesses)))
         raise UsageError(
             f"input {param.name_hint!r} of {model!r} has the shape ({', '.join(sizes)}) but must "
             f"have a fixed one: --input-shapes {shlex.quote(example)}, say"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,10 +168,22 @@ def check_outputs(args) -> None:
         if path is None or path == "-":
             continue
         check_writable(path, f"--{option}")
+        if option == "json":
+            _check_json(path)
         for other, what in taken.items():
             if os.path.realpath(other) == os.path.realpath(path):
                 raise UsageError(f"--{option} {path} is {what}, too, but must be another file")
         taken[path] = f"--{option}"
+
+
+def _check_json(path: str) -> None:
+    """A result takes the place of an earlier one, not of anything else."""
+    if not os.path.exists(path) or not os.path.getsize(path):
+        return
+    try:
+        json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"--json {path} exists and is no JSON; it must be, or a new file") from error
 
 
 def check_writable(path: str | None, option: str) -> None:
@@ -183,14 +196,21 @@ def check_writable(path: str | None, option: str) -> None:
     """
     if path is None or path == "-":
         return
+    if not path:
+        raise UsageError(f"{option} is empty but must be a file's name")
     folder = Path(path).absolute().parent
     if not folder.is_dir():
         raise UsageError(f"{option} {path}: the folder {str(folder)!r} must exist, and does not")
     if os.path.lexists(path) and not Path(path).is_file():
         kind = "a folder" if Path(path).is_dir() else "a special file"
         raise UsageError(f"{option} {path} is {kind} but must be a regular file or a new one")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {path}: the folder {str(folder)!r} must be writable, and isn't")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageError(
+            f"{option} {path}: the folder {str(folder)!r} must be writable, and isn't "
+            f"({error.strerror})"
+        ) from error
     if Path(path).exists() and not os.access(path, os.W_OK):
         raise UsageError(f"{option} {path} is read-only but must be writable")
 

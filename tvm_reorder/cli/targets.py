@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tvm.driver.tvmc import TVMCException
 from tvm.driver.tvmc.target import target_from_cli
 from tvm.target import codegen
 
+from ..certify.targets import X86
 from .errors import UsageError, first_line
 from .lines import note
 
@@ -81,13 +83,31 @@ def _runs_here(processor: str) -> bool:
     """True if LLVM knows a processor and this machine has the instructions it takes for granted."""
     if processor not in _list_processors("llvm"):
         return False
+    return not _find_missing(tvm.target.Target(f"llvm -mcpu={processor}"))
+
+
+def _find_missing(target: tvm.target.Target) -> list[str]:
+    """Instruction sets that a target's code takes for granted and this machine lacks."""
     flags = _read_flags()
-    target = tvm.target.Target(f"llvm -mcpu={processor}")
-    return flags is None or all(
-        flag in flags
+    return [
+        feature
         for feature, flag in _X86_FEATURES.items()
-        if codegen.target_has_features(feature, target)
-    )
+        if flags is not None and flag not in flags and codegen.target_has_features(feature, target)
+    ]
+
+
+def _check_instructions(text: str, target: tvm.target.Target) -> None:
+    """Code with instructions that the processor lacks ends the process."""
+    triple = str(target.attrs.get("mtriple", "")).partition("-")[0]
+    machine = platform.machine().lower()
+    if machine not in X86 or triple not in ("", *X86):
+        return
+    missing = _find_missing(target)
+    if missing:
+        raise UsageError(
+            f"--target is {text!r} but must be one whose code runs here: this machine lacks "
+            + ", ".join(missing)
+        )
 
 
 def _read_flags() -> set[str] | None:
@@ -117,6 +137,7 @@ def read_target(text: str, must_run_here: bool = False) -> tvm.target.Target:
         has no architecture and there is no GPU to ask for one.
     """
     _check_triple(text)
+    _check_features(text)
     _check_cuda(text, must_run_here)
     try:
         target, partitions = target_from_cli(text)
@@ -134,6 +155,8 @@ def read_target(text: str, must_run_here: bool = False) -> tvm.target.Target:
         raise UsageError(f"--target is {text!r} but must be a cuda or llvm target, to be run here")
     if target.kind.name == "llvm":
         _check_processor(target)
+        if must_run_here:
+            _check_instructions(text, target)
     return target
 
 
@@ -210,6 +233,16 @@ def _check_triple(text: str) -> None:
             f"--target has the triple {match[1]!r} but its architecture must be one of "
             + ", ".join(known)
         )
+
+
+def _check_features(text: str) -> None:
+    """Checked in the text: LLVM ends the process where a feature has no sign."""
+    match = re.search(r"-mattr[=\s]+(\S+)", text)
+    for feature in match[1].split(",") if match else ():
+        if not re.fullmatch(r"[+-][\w.-]+", feature):
+            raise UsageError(
+                f"--target has the feature {feature!r} but -mattr must be like '+avx2,-fma'"
+            )
 
 
 def _check_processor(target: tvm.target.Target) -> None:
