@@ -66,6 +66,7 @@ def test_bad_input(fails, model, tmp_path):
     assert "'nonsense' but must be one of relu, leaky_relu" in fails("certify", "nonsense")
     assert "'float64' but must be one of float32" in fails("certify", "relu", "--dtype", "float64")
     assert "'relu:1' but must be like 'relu'" in fails("certify", "relu:1")
+    assert "LOW must not exceed HIGH" in fails("certify", "clip:6:0")
     assert "'x' but must be a finite number" in fails("certify", "leaky_relu:x")
     assert "opt_level is 0 but must be 1 or more" in fails("certify", "gelu", "-O", "0")
     assert "--skip is given but must go with --model" in fails("certify", "relu", "--skip", "x")

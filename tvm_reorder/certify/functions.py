@@ -29,7 +29,8 @@ def build_function(text: str, dtype: str) -> ScalarFunction:
     Raises
     ------
     CertificateError
-        If there is no such function, or its constants are not finite numbers or too many.
+        If there is no such function, or its constants are not finite, too many or the wrong way
+        round.
     """
     name, *words = text.strip().split(":")
     if name not in DEFAULTS:
@@ -37,6 +38,8 @@ def build_function(text: str, dtype: str) -> ScalarFunction:
     if len(words) > len(DEFAULTS[name]):
         raise CertificateError(f"the function is {text!r} but must be like {show_usage(name)!r}")
     values = {**DEFAULTS[name], **dict(zip(DEFAULTS[name], map(_read_number, words)))}
+    if "low" in values and values["low"] > values["high"]:
+        raise CertificateError(f"the function is {text!r} but LOW must not exceed HIGH")
     variable = make_variable(dtype)
     body = MAKERS[name](variable, lambda value: relay.const(value, dtype), **values)
     return make_function(body, variable)

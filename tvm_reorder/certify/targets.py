@@ -18,6 +18,7 @@ from ..core.certificates import CertificateError
 
 X86 = ("x86_64", "amd64")
 _X86_CLASSES = ("sse2", "avx2+fma", "avx512")
+_FUSED = ("fma", "fma4")  # both give the same result
 
 
 def current_target() -> Target:
@@ -84,14 +85,14 @@ def _has_fma(text: str, for_halves: bool) -> bool:
     target = Target(text)
     if target.kind.name != "llvm" or read_architecture(target) not in X86:
         return True
-    features = ("avx512fp16",) if for_halves else ("fma", "fma4", "avx512f")
+    features = ("avx512fp16",) if for_halves else (*_FUSED, "avx512f")
     return any(codegen.target_has_features(feature, target) for feature in features)
 
 
 def _x86_level(target: Target) -> int:
     if codegen.target_has_features("avx512f", target):
         return 2
-    return int(bool(codegen.target_has_features("fma", target)))
+    return int(any(codegen.target_has_features(name, target) for name in _FUSED))
 
 
 def require_runs_here(target: Target) -> None:
