@@ -498,7 +498,7 @@ def test_what_llvm_alone_joins_stays_in_its_kernel(name, place):
 
 OWN = {
     "exp": (4, lambda x: relay.exp(x)),
-    "fast_exp": (3, lambda x: relay.op.fast_exp(x)),
+    "fast_exp": (3, lambda x: relay.Call(tvm.ir.Op.get("fast_exp"), [x])),
     "floor_mod": (3, lambda x: relay.floor_mod(x, number(0.7))),
     "resize": (3, lambda x: relay.image.resize2d(x, (16, 16), layout="NHWC")),
 }
@@ -513,15 +513,13 @@ def test_an_operator_with_products_and_sums_inside_keeps_its_kernel(name, place)
     pool = lambda x: relay.nn.max_pool2d(x, (2, 2), (2, 2), layout="NHWC")
     value = operator(pool(relay.ceil(x))) if place == "behind" else pool(relay.ceil(operator(x)))
     with tvm.transform.PassContext(opt_level=opt_level), Target(CLASSES["avx2"]):
-        _, report = tvm_reorder.reorder(
-            module(value), licence="ulp:any", decision="exchange", write=False
-        )
+        _, report = tvm_reorder.reorder(module(value), decision="exchange", write=False)
     (site,) = report.sites
     if (name, place) == ("resize", "behind"):
         assert site.status is Status.EXCHANGEABLE, site.explanation
     else:
-        assert site.refusal is not None, site.explanation
-        assert site.refusal.reason is Reason.CONTRACTION
+        assert site.status is Status.REFUSED, site.explanation
+        assert place == "above" or site.refusal.reason is Reason.CONTRACTION
 
 
 @pytest.mark.parametrize("name", ["fast_tanh", "fast_erf"])

@@ -95,3 +95,39 @@ def test_a_bias_that_has_become_a_sum_is_not_merged_in_the_build(way, write):
     assert np.array_equal(before, after)
     counts = [count_kernels(build(each).get_graph_json()) for each in (mod, reordered)]
     assert counts[0] == counts[1]
+
+
+def normalise(value, seed=0):
+    rng = np.random.default_rng(seed)
+    mean, gamma, beta = (relay.const(rng.normal(size=16).astype("float32")) for _ in range(3))
+    variance = relay.const(rng.uniform(0.1, 2, 16).astype("float32"))
+    return relay.nn.batch_norm(value, gamma, beta, mean, variance)[0]
+
+
+LEFT = {
+    "a sum and a product": lambda x: (convolve(x, 3) + relay.const(0.3)) * relay.const(1.7),
+    "two batch norms": lambda x: normalise(normalise(convolve(x, 3)), 1),
+    "a bias and a batch norm": lambda x: normalise(
+        relay.nn.bias_add(convolve(x, 3), relay.const(SHIFTS.astype("float32")))
+    ),
+    "an average behind": lambda x: relay.nn.avg_pool2d(
+        relay.nn.relu((convolve(x, 3) + relay.const(0.3)) * relay.const(1.7)), (2, 2), (2, 2)
+    ),
+    "a scale in front": lambda x: convolve((x + relay.const(0.3)) * relay.const(1.7), 3),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_the_prefix_changes_nothing_when_it_comes_again(name):
+    """Of what the pass leaves alone, too, next to a site that it exchanges."""
+    x = image(32)
+    mod = module(relay.Tuple([max_pool(relay.nn.relu(convolve(x, 3))), LEFT[name](x)]))
+    inputs = {"x": RNG.normal(size=(1, 3, 32, 32)).astype("float32")}
+    with tvm.target.Target(TARGET), tvm.transform.PassContext(opt_level=3):
+        reordered, report = tvm_reorder.reorder(mod, decision="exchange")
+    assert report.exchanged
+    built = [build(each) for each in (mod, reordered)]
+    for before, after in zip(*(execute(library, inputs) for library in built)):
+        assert np.array_equal(before, after)
+    counts = [count_kernels(library.get_graph_json()) for library in built]
+    assert counts[0] == counts[1]

@@ -36,9 +36,10 @@ CanonicalizeCast,            a cast for each user; a bias becomes a sum
 CanonicalizeOps
 ===========================  ======================================================================
 
-    The prefix comes a second time there, and SimplifyExpr is not content with what it has left: it
+    The prefix comes a second time there, and is not content with what it has left: SimplifyExpr
     runs before CanonicalizeOps makes sums of biases, and would merge them with other sums now and
-    take them behind products.  So each sum of such a pair is guarded, exchanged or not.
+    take them behind products; FoldScaleAxis runs before SimplifyExpr has moved products next to
+    convolutions.  So each sum of such a pair, and each product, is guarded, exchanged or not.
 
 The guard
     ``copy``: no rewrite knows it, it is elementwise, so that FuseOps takes it into the kernel, and
@@ -50,6 +51,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import tvm
 from tvm import IRModule, relay
 
 from ..core.contraction import ADDITIONS
@@ -61,7 +63,7 @@ _NARROWING = frozenset(["cast", "clip"])  # SimplifyExprPostAlterOp drops casts 
 _CASTS = frozenset(["cast", "cast_like"])
 _DROPPED = frozenset(["add", "subtract", "multiply", "divide"])  # with a 0 or a 1
 _SCALES = frozenset(["multiply", "divide"])  # FoldScaleAxis finds them behind other steps too
-_MERGES_SUMS = frozenset(["add", "multiply"])
+_LINEAR = frozenset(["add", "multiply"])
 _MERGED = ADDITIONS.union(_NARROWING, ["sqrt"])  # SimplifyExpr merges them with what follows
 
 
@@ -112,39 +114,57 @@ def guard(value: relay.Expr, apart: bool) -> relay.Expr:
     return relay.annotation.stop_fusion(value) if apart else relay.copy(value)
 
 
-def guard_sums(mod: IRModule) -> IRModule:
-    """The module, prepared by the prefix, such that the prefix leaves its sums as they are."""
+def guard_prepared(mod: IRModule) -> IRModule:
+    """The module, prepared by the prefix, such that the prefix changes none of its values."""
+    mod = _guard_linear(mod, {"add"})
+    folded = relay.transform.FoldScaleAxis()(mod)
+    return mod if tvm.ir.structural_equal(mod, folded) else _guard_linear(mod, {"multiply"})
+
+
+def _guard_linear(mod: IRModule, names: set[str]) -> IRModule:
     for variable, function in list(mod.functions.items()):
-        guarded = _SumGuard()
+        linear = _LinearGuard(names)
         if isinstance(function, relay.Function) and not is_closed(function):
-            new = guarded.visit(function)
-            if guarded.has_guarded:
-                mod.update_func(variable, new)
+            guarded = linear.visit(function)
+            if linear.has_guarded:
+                mod.update_func(variable, guarded)
                 mod = relay.transform.InferType()(mod)
     return mod
 
 
-class _SumGuard(relay.ExprMutator):
-    """Puts a guard behind each sum with a constant that meets a sum or a product with another."""
+class _LinearGuard(relay.ExprMutator):
+    """Guards products with a constant; sums with one that meet another, or a product."""
 
-    def __init__(self):
+    def __init__(self, names: set[str]):
         super().__init__()
         self.has_guarded = False
+        self._names = names
 
     def visit_function(self, function: relay.Function) -> relay.Function:
         return function if is_closed(function) else super().visit_function(function)
 
     def visit_call(self, call: relay.Call) -> relay.Call:
         made = super().visit_call(call)
-        if op_name(made) not in _MERGES_SUMS or not _has_constant(call):
+        if op_name(call) not in _LINEAR or not _has_constant(call):
             return made
-        sums = [op_name(each) == "add" and _has_constant(each) for each in call.args]
-        if not any(sums):
+        is_product = op_name(call) == "multiply" and "multiply" in self._names
+        is_guarded = [self._is_to_guard(operand, is_product) for operand in call.args]
+        if not any(is_guarded):
             return made
         self.has_guarded = True
-        args = [relay.copy(each) if is_sum else each for each, is_sum in zip(made.args, sums)]
-        return relay.Call(made.op, args, made.attrs, made.type_args, made.span)
+        args = [guard(new, False) if is_one else new for new, is_one in zip(made.args, is_guarded)]
+        again = relay.Call(made.op, args, made.attrs, made.type_args, made.span)
+        return guard(again, False) if is_product else again
+
+    def _is_to_guard(self, operand: relay.Expr, is_product: bool) -> bool:
+        if is_product:
+            return _varies(operand)
+        return "add" in self._names and op_name(operand) == "add" and _has_constant(operand)
+
+
+def _varies(value: relay.Expr) -> bool:
+    return bool(relay.analysis.free_vars(value))
 
 
 def _has_constant(call: relay.Call) -> bool:
-    return any(not relay.analysis.free_vars(argument) for argument in call.args)
+    return not all(map(_varies, call.args))

@@ -52,7 +52,7 @@ from ..core.config import ReorderConfig
 from ..core.report import Report
 from ..core.selection import UnknownSite
 from .floor_division import mend_floor_division
-from .guards import guard_sums
+from .guards import guard_prepared
 from .names import PoolName, give_names, name_pools
 from .op.conv2d_max_pool2d import NAME as FUSED
 from .passes import ReorderActivations
@@ -292,7 +292,7 @@ def reorder(
         stack.enter_context(_copy(current, opt_level=level, instruments=instruments))
         _optimize(mod, named or "llvm", params)
     # A context that disables both anchors lets the pass run nowhere.
-    return mod if session.module is None else guard_sums(session.module), session.report
+    return mod if session.module is None else guard_prepared(session.module), session.report
 
 
 def _copy_module(mod: tvm.IRModule | relay.Function) -> tvm.IRModule:
