@@ -46,6 +46,9 @@ def test_input_shapes(fails, model, tmp_path):
     assert "'rubbish'" in fails("inspect", path, "--input-shapes", "rubbish")
     assert "(?, 3, 8, 8)" in fails("inspect", model, "--input-shapes", "data:[-1,3,8,8]")
     assert "fixed" in fails("inspect", "custom", "--input-shapes", "data:[1,3,8,8]")
+    line = fails("inspect", model, "--input-shapes", "data:[1,3,8]")
+    assert "gives 'data' 3 sizes but" in line and "has 4 there" in line
+    assert "must name inputs of" in fails("inspect", path, "--input-shapes", "other:[1,3,8,8]")
 
 
 def test_relay_text_needs_its_inputs_named(fails, tmp_path):

@@ -105,6 +105,8 @@ def _check_file(name: str) -> None:
 
 def _read(name: str, model_format: str | None, shapes: dict | None):
     kind = model_format or _guess_format(name)
+    if kind == "onnx" and shapes:
+        _check_ranks(name, shapes)
     # tvmc draws the weights of a Relay text from NumPy's global generator.
     state = np.random.get_state()
     np.random.seed(0)
@@ -122,6 +124,32 @@ def _read(name: str, model_format: str | None, shapes: dict | None):
         raise UsageError(_describe_failure(name, kind, shapes, error)) from error
     finally:
         np.random.set_state(state)
+
+
+def _check_ranks(name: str, shapes: dict[str, list[int | None]]) -> None:
+    """The importer takes any shape for an input, also of another rank than the file's."""
+    try:
+        import onnx
+
+        graph = onnx.load(name, load_external_data=False).graph
+    except Exception:  # the importer says what is wrong with the file
+        return
+    weights = {each.name for each in graph.initializer}
+    inputs = {each.name: each.type.tensor_type for each in graph.input if each.name not in weights}
+    for given, sizes in shapes.items():
+        if given not in inputs:
+            raise UsageError(_name_inputs(given, name, list(inputs)))
+        declared = inputs[given].shape.dim
+        if inputs[given].HasField("shape") and len(declared) != len(sizes):
+            raise UsageError(
+                f"--input-shapes gives {given!r} {len(sizes)} sizes but {name!r} has "
+                f"{len(declared)} there"
+            )
+
+
+def _name_inputs(given: str, model: str, names: list[str]) -> str:
+    known = ", ".join(map(repr, names)) or "it has none"
+    return f"--input-shapes names {given!r} but must name inputs of {model!r}: {known}"
 
 
 def _to_relay(shapes: dict | None) -> dict | None:
@@ -169,10 +197,7 @@ def _check_inputs(name: str, mod: tvm.IRModule, inputs: list, shapes: dict | Non
     parameters = [param.name_hint for param in mod["main"].params]
     unknown = [given for given in shapes or () if given not in names]
     if unknown:
-        raise UsageError(
-            f"--input-shapes names {unknown[0]!r} but must name inputs of {name!r}: "
-            f"{', '.join(map(repr, names or parameters)) or 'it has none'}"
-        )
+        raise UsageError(_name_inputs(unknown[0], name, names or parameters))
     if parameters and not names:
         raise UsageError(
             f"model {name!r} is Relay text, which does not tell inputs from weights: name the "
