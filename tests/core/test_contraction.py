@@ -142,6 +142,9 @@ def test_two_addends_of_which_one_is_always_zero():
     relu = rising(lambda x: np.maximum(x, 0))
     below = rising(lambda x: -0.7 * np.maximum(1 - np.exp(x), 0))
     assert vanish_in_turn(relu, below) and vanish_in_turn(below, relu)
+    falling = MonotoneMap("f", (Direction.FALLING,), 0, lambda x: 0.3 * np.maximum(-x, 0))
+    assert vanish_in_turn(relu, falling) and vanish_in_turn(falling, relu)
+    assert not vanish_in_turn(below, falling)
     assert not vanish_in_turn(relu, relu)
     assert not vanish_in_turn(rising(lambda x: x), below)
     assert not vanish_in_turn(relu, rising(below.evaluate, None))  # not certified to rise

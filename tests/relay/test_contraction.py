@@ -474,6 +474,7 @@ FRAGILE = {
         x * d.scale()
     ),
     "a square": lambda x, d: relay.power(x, relay.const(2.0)) + d.shift(),
+    "chosen": lambda x, d: relay.where(relay.greater(x, number(0.0)), x * d.scale(), x) + d.shift(),
 }
 
 
@@ -494,6 +495,16 @@ def test_what_llvm_alone_joins_stays_in_its_kernel(name, place):
         _, report = tvm_reorder.reorder(mod, licence="ulp:any", decision="exchange")
     (site,) = report.sites
     assert site.refusal is not None and site.refusal.reason is Reason.CONTRACTION, site.explanation
+
+
+def test_a_choice_behind_the_pool_passes_a_product_on():
+    x = relay.tanh(image_of("NCHW")) * number(1.7)
+    pooled = relay.nn.max_pool2d(x, (2, 2), (2, 2))
+    condition = relay.greater(relay.var("c", shape=shape_of(pooled)), number(0.0))
+    behind = relay.where(condition, pooled, number(0.0)) + number(0.3)
+    with Target(CLASSES["avx2"]):
+        (site,) = tvm_reorder.reorder(module(behind), decision="exchange")[1].sites
+    assert site.refusal.reason is Reason.CONTRACTION and "behind the pool" in site.explanation
 
 
 OWN = {

@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .monotone import ANY_RANK, MonotoneMap
+from .monotone import ANY_RANK, Direction, MonotoneMap
 from .refusal import Reason, Refusal
 
 # TVM writes a division by a number as a product, LLVM squares for a power of 2, and makes
@@ -59,6 +59,7 @@ SEPARATING = frozenset(
     ]
 )
 
+_ONE_WAY = (Direction.CONSTANT, Direction.RISING, Direction.FALLING)
 BEHIND = -1  # the place of an operator behind the pool
 
 
@@ -173,8 +174,8 @@ def is_exact(scale: np.ndarray, addend: np.ndarray, dtype: str) -> bool:
 def vanish_in_turn(left: MonotoneMap, right: MonotoneMap) -> bool:
     """True if for every x one of two maps is 0 as computed: their sum needs no rounding.
 
-    One of them rises, is 0 at -inf and at 0, and so on all x <= 0 ; the other rises, is 0 at 0 and
-    at +inf, and so on all x >= 0.
+    One of them rises or falls, is 0 at -inf and at 0, and so on all x <= 0 ; the other rises or
+    falls, is 0 at 0 and at +inf, and so on all x >= 0.
     """
     return (
         _vanishes(left, -np.inf)
@@ -185,7 +186,9 @@ def vanish_in_turn(left: MonotoneMap, right: MonotoneMap) -> bool:
 
 def _vanishes(known: MonotoneMap, end: float) -> bool:
     """True if a map is 0 between 0 and one end, as computed."""
-    if known.evaluate is None or known.worst_ulp != 0 or not known.is_non_decreasing:
+    if known.evaluate is None or known.worst_ulp != 0:
+        return False
+    if not all(each in _ONE_WAY for each in known.directions):
         return False
     with np.errstate(all="ignore"):
         values = [known.evaluate(np.full(ANY_RANK, x, np.float32)) for x in (0.0, end)]

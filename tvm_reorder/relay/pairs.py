@@ -8,7 +8,8 @@ What counts as a product that meets a sum
     * Any of them behind what only moves values.
     * Any of them behind a sum that a difference takes away again, see `_cancels`.
     * A sum that meets itself in a difference, outside a build: two pools of the same become one.
-    * In a sum of two values that LLVM may choose by one comparison, any that they choose from.
+    * In a sum of two values that LLVM may choose by one comparison, any that they choose from; in
+      any sum, what ``where`` chooses from: LLVM takes the sum, or a common factor, past the choice.
     * The sum is ``add``, ``subtract``, ``nn.bias_add``; behind the pool also any operator that
       could share the pool's kernel and of which nobody says here that it adds nothing.
 
@@ -62,7 +63,8 @@ _KEEPS_VALUES = MOVES.union(
         *("broadcast_to", "nn.batch_flatten", "nn.pad"),
     ]
 )
-_NO_SUMS = SEPARATING.union(PRODUCTS, TRANSPARENT, IDENTICAL, _KEEPS_VALUES)
+_WHERE = "where"
+_NO_SUMS = SEPARATING.union(PRODUCTS, TRANSPARENT, IDENTICAL, _KEEPS_VALUES, [_WHERE])
 _FILLED = frozenset(["full", "full_like", "zeros", "zeros_like", "ones", "ones_like"])
 _NO_PRODUCTS = SEPARATING.union(
     ADDITIONS,
@@ -198,7 +200,7 @@ class PairReader:
 
     def _read_behind(self, pool, top, owners, beyond, steps) -> Iterator[Pair]:
         may_choose_again = pool in self.behind.shared
-        for product in _find_chosen(top) if may_choose_again else [strip(top)]:
+        for product in _find_chosen(top, may_choose_again):
             if pool in self.behind.summands and _may_be_product(product, self.kernels):
                 name = f"{_describe(product)} and a sum behind the pool"
                 yield Pair(BEHIND, owners.get(product, beyond), name)
@@ -229,7 +231,7 @@ class PairReader:
         waiting, seen = [base], set()
         while waiting and len(seen) < _MOST:
             expr = waiting.pop()
-            if expr in seen:
+            if expr in seen or _is_reduction(expr):
                 continue
             seen.add(expr)
             waiting.extend(_operands_in_kernel(expr))
@@ -266,7 +268,7 @@ def _products_of(expr: relay.Expr, kernels: Kernels) -> Iterator[tuple[relay.Exp
         return
     both_choose = all(_may_choose(strip(argument)) for argument in expr.args)
     for argument in expr.args:
-        for product in _find_chosen(argument) if both_choose else [strip(argument)]:
+        for product in _find_chosen(argument, both_choose):
             if _may_be_product(product, kernels):
                 yield argument, product
 
@@ -277,8 +279,8 @@ def _may_choose(expr: relay.Expr) -> bool:
     return is_operator and (op_name(expr) in SELECTING or op_name(expr) not in _NO_CHOICE)
 
 
-def _find_chosen(argument: relay.Expr) -> Iterator[relay.Expr]:
-    """The value, and what it may be chosen from."""
+def _find_chosen(argument: relay.Expr, by_any: bool) -> Iterator[relay.Expr]:
+    """The value, and what ``where`` chooses it from; `by_any`, what any operator does."""
     waiting, seen = [argument], set()
     while waiting:
         value = strip(waiting.pop())
@@ -286,7 +288,9 @@ def _find_chosen(argument: relay.Expr) -> Iterator[relay.Expr]:
             continue
         seen.add(value)
         yield value
-        if op_name(value) in SELECTING:
+        if op_name(value) == _WHERE:
+            waiting.extend(value.args[1:])
+        elif by_any and op_name(value) in SELECTING:
             waiting.extend(value.args)
 
 
@@ -319,11 +323,11 @@ def _may_be_product(expr: relay.Expr, kernels: Kernels) -> bool:
     if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op):
         return False
     name = op_name(expr)
-    if name in _NO_PRODUCTS or not kernels.may_contract(read_dtype(expr) or ""):
+    if name == _WHERE or name in _NO_PRODUCTS or not kernels.may_contract(read_dtype(expr) or ""):
         return False
     if name == "divide":
         return all(extent == 1 for extent in read_shape(expr.args[1].checked_type))
-    return name in PRODUCTS or _pattern(expr) != _OPAQUE
+    return name in PRODUCTS or _pattern(expr) not in (_REDUCTION, _OPAQUE)
 
 
 def _describe(product: relay.Expr) -> str:
@@ -336,6 +340,12 @@ def _may_add(expr: relay.Expr) -> bool:
     if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op):
         return False
     return op_name(expr) not in _NO_SUMS and _pattern(expr) <= _REDUCTION
+
+
+def _is_reduction(expr: relay.Expr) -> bool:
+    """True for what FuseOps takes into the kernel of nothing that uses it."""
+    is_operator = isinstance(expr, relay.Call) and isinstance(expr.op, Op)
+    return is_operator and _pattern(expr) == _REDUCTION
 
 
 def _operands_in_kernel(expr: relay.Expr) -> Sequence[relay.Expr]:
@@ -353,6 +363,8 @@ def _find_passed_on(expr: relay.Expr) -> Sequence[relay.Expr]:
     """The operands of which a value is made without computing."""
     if isinstance(expr, (relay.Tuple, relay.TupleGetItem)) or op_name(expr) in _KEEPS_VALUES:
         return _operands_in_kernel(expr)
+    if op_name(expr) == _WHERE:
+        return expr.args[1:]
     passed = find_passed(expr)
     return [] if passed is None else [passed]
 
