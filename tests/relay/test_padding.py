@@ -193,7 +193,7 @@ UNSURE = {
     "floor of a quotient": (floor_of_quotient(41.0, 40.0), 41.0),
     "floor of another": (floor_of_quotient(47.0, 46.0), 47.0),
     "a step of a quotient": (
-        lambda x: relay.nn.relu(x / relay.const(np.float32(97.0)) - relay.const(np.float32(1.0))),
+        lambda x: relay.nn.relu(x / relay.const(np.float32(97.0)) + relay.const(np.float32(-1.0))),
         97.0,
     ),
     "a quotient by channel": (

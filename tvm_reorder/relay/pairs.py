@@ -307,6 +307,8 @@ def _name_own_pair(expr: relay.Expr, kernels: Kernels) -> str:
     name = op_name(expr)
     if name not in _OWN_PAIRS and not (kernels.fast_math and name == "exp"):
         return ""
+    if getattr(expr.attrs, "method", "") == "nearest_neighbor" and name.startswith("nn."):
+        return ""  # whole multiples: each value is one of those that it is given
     return f"products and sums inside {name}" if kernels.may_contract(read_dtype(expr) or "") else ""
 
 
