@@ -26,7 +26,15 @@ from .graph import Graph
 from .reference.bounds import lowest
 from .reference.elementwise import ELEMENTWISE, shape_of
 from .reference.evaluate import JOINS
-from .reference.placing import MAX_POOLS, MOVES, join, pad, reduce_windows, split
+from .reference.placing import (
+    MAX_POOLS,
+    MOVES,
+    interpolates,
+    join,
+    pad,
+    reduce_windows,
+    split,
+)
 from .reference.quantised import QUANTISED
 from .run import How, build
 
@@ -132,7 +140,7 @@ class _Marker:
             return [Marks(*each) for each in zip(*parts, split(call, operands[0].open))]
         if name in _VALUE_BY_VALUE:
             return _unite(operands, shape_of(call))
-        if name in MOVES:
+        if name in MOVES and not interpolates(call):
             return operands[0].moved(partial(MOVES[name], call))
         if name == "nn.pad":
             return _pad(call, operands[0])

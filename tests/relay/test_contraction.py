@@ -647,11 +647,9 @@ def test_a_sum_that_repeats_its_operand_stays_with_a_product(opt_level):
 
 CHOSEN = {
     "slopes": lambda x: relay.nn.leaky_relu(x, 0.1) + relay.nn.leaky_relu(x, 0.37),
-    "one comparison": lambda x: (lambda p: relay.nn.relu(p) + relay.where(
-        relay.greater(p, number(0.0)), x, p
-    ))(
-        x * number(1.7)
-    ),
+    "one comparison": lambda x: (
+        lambda p: relay.nn.relu(p) + relay.where(relay.greater(p, number(0.0)), x, p)
+    )(x * number(1.7)),
 }
 
 
@@ -671,7 +669,9 @@ def test_two_pools_of_the_same_become_one_outside_a_build():
     pool = lambda x: relay.nn.max_pool2d(x, (2, 2), (2, 2))
     shift = constant(np.linspace(-1, 1, CHANNELS).reshape(-1, 1, 1))
     mod = module(pool(x + shift) - pool(x))
-    inputs = {"x": np.random.default_rng(0).normal(size=(1, CHANNELS, SIZE, SIZE)).astype("float32")}
+    inputs = {
+        "x": np.random.default_rng(0).normal(size=(1, CHANNELS, SIZE, SIZE)).astype("float32")
+    }
     reordered, report = tvm_reorder.reorder(mod, decision="exchange", target="llvm")
     (before,), (after,) = (execute(build(each), inputs) for each in (mod, reordered))
     assert np.array_equal(before, after) and not report.exchanged, report
@@ -687,7 +687,9 @@ SHARED = {
 }
 
 
-@pytest.mark.parametrize("name, value", [("a product with 0", 0.0), ("a sum", 1000.3), ("above", 3.3)])
+@pytest.mark.parametrize(
+    "name, value", [("a product with 0", 0.0), ("a sum", 1000.3), ("above", 3.3)]
+)
 def test_a_scalar_of_two_kernels_is_no_literal(name, value):
     """In one kernel TVM computes with it as it compiles."""
     x = relay.var("x", shape=(1, CHANNELS, SIZE, SIZE))

@@ -215,7 +215,9 @@ SECOND = {
 }
 
 
-@pytest.mark.parametrize("way", ["inside", "outside", pytest.param("apart", marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "way", ["inside", "outside", pytest.param("apart", marks=pytest.mark.full)]
+)
 @pytest.mark.parametrize("behind", SECOND)
 @pytest.mark.parametrize("name", STEPS)
 def test_a_move_between_two_steps_keeps_them_apart_where_it_has_gone(name, behind, way):

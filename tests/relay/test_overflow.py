@@ -108,13 +108,16 @@ BOUNDS = {
     "a narrowing cast": (lambda x: (x.astype("int32") * number(2)).astype("int8"), None),
     "a float": (lambda x: relay.exp(x.astype("float32")).astype("int8"), None),
     "a part": (lambda x: relay.split(x * x, 2, 1)[0], None),
-    "an unknown step": (lambda x: relay.nn.leaky_relu(x, 0.5), None),
-    "bits": (lambda x: relay.bitwise_xor(x, number(1, "int8")), BYTE),
-    "bits of what wraps": (lambda x: relay.bitwise_xor(x + x, number(1, "int8")), None),
+    "an unknown step": (lambda x: relay.bitwise_xor(x, number(1, "int8")), None),
+    "bits": (lambda x: relay.bitwise_not(x), BYTE),
+    "bits of what wraps": (lambda x: relay.bitwise_not(x + x), None),
     "shifted right": (lambda x: relay.right_shift(x, number(1, "int8")), BYTE),
     "a quotient": (lambda x: relay.floor_divide(relay.nn.relu(x), number(3, "int8")), (0, 127)),
     "a quotient by less than 1": (lambda x: relay.floor_divide(x, number(-1, "int8")), None),
-    "a choice": (lambda x: relay.where(relay.greater(x, number(9, "int8")), x, number(127, "int8")), BYTE),
+    "a choice": (
+        lambda x: relay.where(relay.greater(x, number(9, "int8")), x, number(127, "int8")),
+        BYTE,
+    ),
     "a choice by what wraps": (lambda x: relay.where(relay.greater(x + x, x), x, x), None),
 }
 

@@ -183,7 +183,9 @@ def _check_json(path: str) -> None:
     try:
         json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UsageError(f"--json {path} exists and is no JSON; it must be, or a new file") from error
+        raise UsageError(
+            f"--json {path} exists and is no JSON; it must be, or a new file"
+        ) from error
 
 
 def check_writable(path: str | None, option: str) -> None:

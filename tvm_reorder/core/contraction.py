@@ -38,11 +38,11 @@ from .monotone import ANY_RANK, Direction, MonotoneMap
 from .refusal import Reason, Refusal
 
 # TVM writes a division by a number as a product, LLVM squares for a power of 2, and makes
-# x * (x > 0 ? 1 : slope) of a PRelu or a leaky ReLU where it knows that x is no NaN.
-PRODUCTS = frozenset(["multiply", "divide", "power", "nn.prelu", "nn.leaky_relu"])
+# x * (x > 0 ? 1 : slope) of a PRelu where it knows that x is no NaN.
+PRODUCTS = frozenset(["multiply", "divide", "power", "nn.prelu"])
 # One of their operands as it is; LLVM adds two such by adding what they choose from, if they choose
 # by the same comparison.
-SELECTING = frozenset(["nn.relu", "clip", "maximum", "minimum"])
+SELECTING = frozenset(["nn.relu", "clip", "maximum", "minimum", "nn.leaky_relu"])
 ADDITIONS = frozenset(["add", "subtract", "nn.bias_add"])
 TRANSPARENT = frozenset(["negative", "copy", "cast"])  # dropped, or made a sign
 

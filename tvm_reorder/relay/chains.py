@@ -88,7 +88,9 @@ def _refuse_repeating(step: Step) -> Refusal | None:
     ``src/relay/analysis/graph_partitioner.cc``.
     """
     before, after = (read_shape(value.checked_type) for value in (step.source, step.result))
-    if before == after:
+    if len(before) == len(after) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(before, after)
+    ):
         return None
     name = op_name(step.result)
     sizes = (" x ".join(map(str, shape)) for shape in (after, before))

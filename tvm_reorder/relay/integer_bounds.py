@@ -277,7 +277,7 @@ _DERIVED: dict[str, Callable[..., Bound | None]] = {
 # They give what their dtype holds: what overflows in them is none of their operands' integers.
 _WITHIN_DTYPE = frozenset(
     [
-        *("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "sign", "argmax", "argmin"),
+        *("bitwise_not", "sign", "argmax", "argmin"),
         *("fixed_point_multiply", "fixed_point_multiply_per_axis"),
     ]
 )

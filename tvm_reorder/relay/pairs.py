@@ -21,7 +21,7 @@ Which pairs are not fragile
 Pairs inside one operator
     * fast_exp, and exp where FastMath runs: x - n * ln(2).  fast_tanh and fast_erf have none that
       is fragile.
-    * floor_mod, and what takes sums of products of its own: interpolation, einsum, variance.
+    * Any operator that is not known here, such as floor_mod or an interpolation.
 
 Where pairs are looked for
     In every kernel that the exchange changes: among the steps, among what the value below them is
@@ -78,14 +78,12 @@ _NO_PRODUCTS = SEPARATING.union(
 _FUSED_SUMS = frozenset(["add", "nn.bias_add"])  # with these products, by LowerIntrin
 _FUSED_PRODUCTS = frozenset(["multiply", "divide"])
 _NO_CHOICE = _NO_PRODUCTS.union(["multiply", "divide", "power"])
-_OWN_PAIRS = frozenset(
-    [
-        *("fast_exp", "floor_mod", "einsum", "variance", "nn.upsampling", "nn.upsampling3d"),
-        *("image.resize1d", "image.resize2d", "image.resize3d", "image.crop_and_resize"),
-        *("image.grid_sample", "image.affine_grid", "dyn.image.resize2d", "dyn.nn.upsampling"),
-    ]
-)
-_BROADCAST, _REDUCTION, _OPAQUE = 1, 3, 8  # TOpPattern, include/tvm/relay/op_attr_types.h
+_BROADCAST, _INJECTIVE, _REDUCTION, _OPAQUE = (
+    1,
+    2,
+    3,
+    8,
+)  # TOpPattern, include/tvm/relay/op_attr_types.h
 _MOST = 256  # operators looked at above the steps: FuseOps puts no more into a kernel
 
 
@@ -201,7 +199,9 @@ class PairReader:
     def _read_behind(self, pool, top, owners, beyond, steps) -> Iterator[Pair]:
         may_choose_again = pool in self.behind.shared
         for product in _find_chosen(top, may_choose_again):
-            if pool in self.behind.summands and _may_be_product(product, self.kernels):
+            is_product = _may_be_product(product, self.kernels)
+            is_product |= may_choose_again and _is_slope(product, self.kernels)
+            if pool in self.behind.summands and is_product:
                 name = f"{_describe(product)} and a sum behind the pool"
                 yield Pair(BEHIND, owners.get(product, beyond), name)
         others = self.behind.differences.get(pool, ())
@@ -269,7 +269,7 @@ def _products_of(expr: relay.Expr, kernels: Kernels) -> Iterator[tuple[relay.Exp
     both_choose = all(_may_choose(strip(argument)) for argument in expr.args)
     for argument in expr.args:
         for product in _find_chosen(argument, both_choose):
-            if _may_be_product(product, kernels):
+            if _may_be_product(product, kernels) or (both_choose and _is_slope(product, kernels)):
                 yield argument, product
 
 
@@ -277,6 +277,11 @@ def _may_choose(expr: relay.Expr) -> bool:
     """True if a value may be one of two, by a comparison."""
     is_operator = isinstance(expr, relay.Call) and isinstance(expr.op, Op)
     return is_operator and (op_name(expr) in SELECTING or op_name(expr) not in _NO_CHOICE)
+
+
+def _is_slope(expr: relay.Expr, kernels: Kernels) -> bool:
+    """True for a leaky ReLU, which chooses between a value and a product."""
+    return op_name(expr) == "nn.leaky_relu" and kernels.may_contract(read_dtype(expr) or "")
 
 
 def _find_chosen(argument: relay.Expr, by_any: bool) -> Iterator[relay.Expr]:
@@ -304,12 +309,21 @@ def _is_fragile(
 
 def _name_own_pair(expr: relay.Expr, kernels: Kernels) -> str:
     """A fragile pair inside an operator, empty if there is none."""
-    name = op_name(expr)
-    if name not in _OWN_PAIRS and not (kernels.fast_math and name == "exp"):
+    if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op):
         return ""
-    if getattr(expr.attrs, "method", "") == "nearest_neighbor" and name.startswith("nn."):
-        return ""  # whole multiples: each value is one of those that it is given
-    return f"products and sums inside {name}" if kernels.may_contract(read_dtype(expr) or "") else ""
+    name = op_name(expr)
+    is_known = name in _NO_SUMS or name in _NO_PRODUCTS or name == "nn.leaky_relu"
+    has_own = name == "fast_exp" or (kernels.fast_math and name == "exp")
+    if _pattern(expr) > _INJECTIVE or (is_known and not has_own) or _repeats(expr):
+        return ""
+    return (
+        f"products and sums inside {name}" if kernels.may_contract(read_dtype(expr) or "") else ""
+    )
+
+
+def _repeats(call: relay.Call) -> bool:
+    """True if each value of an upsampling is one of those that it is given."""
+    return op_name(call) == "nn.upsampling" and call.attrs.method == "nearest_neighbor"
 
 
 def _may_follow_pool(expr: relay.Expr) -> bool:

@@ -146,7 +146,7 @@ def find_sharing(graph: FunctionGraph, value: relay.Expr, wanted: int) -> Refusa
 
 
 def find_shared_scalar(graph: FunctionGraph, region) -> Refusal | None:
-    """Set if a scalar of a step is used elsewhere too, and the code of one of its users depends on it.
+    """Set if a scalar of a step is used elsewhere too, and some user's code depends on it.
 
     FuseOps writes a scalar into a kernel if no other kernel uses it, and what is used in one kernel
     may be used in two after the exchange.  TVM divides by such a number with a product, takes a

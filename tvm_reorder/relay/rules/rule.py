@@ -130,7 +130,7 @@ def rebuild_steps(
     apart: bool = False,
     copies_scalars: bool = False,
 ) -> relay.Expr:
-    """The steps once more, over other data; what has kept two of them apart has gone above the pool.
+    """The steps once more, over other data, guarded where a move has stood between two of them.
 
     FuseOps writes a scalar constant into the one kernel that uses it, where a division by it
     becomes a product and a power a square; for two kernels it becomes an operand.  So steps that
