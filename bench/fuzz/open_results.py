@@ -26,15 +26,7 @@ from .graph import Graph
 from .reference.bounds import lowest
 from .reference.elementwise import ELEMENTWISE, shape_of
 from .reference.evaluate import JOINS
-from .reference.placing import (
-    MAX_POOLS,
-    MOVES,
-    interpolates,
-    join,
-    pad,
-    reduce_windows,
-    split,
-)
+from .reference.placing import MAX_POOLS, MOVES, join, pad, reduce_windows, split
 from .reference.quantised import QUANTISED
 from .run import How, build
 
@@ -115,7 +107,7 @@ class _Marker:
             return marks
         if _name(expr) in _CASTS and expr.checked_type.dtype.startswith(("int", "uint")):
             for array in self._find_values(expr.args[0]):
-                unheld = find_unheld(array, expr.checked_type.dtype)
+                unheld = _find_unheld(array, expr.checked_type.dtype)
                 marks = Marks(marks.nan, marks.infinite, marks.open | unheld)
         for array in self._find_values(expr):
             if array.dtype.kind == "f":
@@ -140,7 +132,7 @@ class _Marker:
             return [Marks(*each) for each in zip(*parts, split(call, operands[0].open))]
         if name in _VALUE_BY_VALUE:
             return _unite(operands, shape_of(call))
-        if name in MOVES and not interpolates(call):
+        if name in MOVES:
             return operands[0].moved(partial(MOVES[name], call))
         if name == "nn.pad":
             return _pad(call, operands[0])
@@ -156,7 +148,7 @@ class _Marker:
         return Marks(nan, infinite, opened | (infinite & (not self._licence.strict)))
 
 
-def find_unheld(values: np.ndarray, dtype: str) -> np.ndarray:
+def _find_unheld(values: np.ndarray, dtype: str) -> np.ndarray:
     """Where floats have no value of an integer dtype."""
     if values.dtype.kind != "f":
         return np.zeros(values.shape, bool)

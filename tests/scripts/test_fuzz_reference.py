@@ -74,6 +74,16 @@ def test_the_bounds_are_narrow():
     assert np.array_equal(whole.low, np.floor(values)) and np.array_equal(whole.high, whole.low)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("opt_level", [3, 4])
+def test_erf_lies_inside_with_fast_math_and_without(dtype, opt_level):
+    mod = module_of(relay.erf(data(999, dtype=dtype)))
+    values = np.linspace(-6, 6, 999).astype(dtype)
+    (bounds,) = evaluate(mod, {"x": values}, is_fast=opt_level == 4)
+    (found,) = build(mod, How(opt_level))({"x": values})
+    assert not bounds.find_outside(found).any()
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_reductions_start_where_tvms_do(dtype):
     x = data(2, 3, 4, dtype=dtype)

@@ -11,7 +11,7 @@ from tvm.ir import Op
 
 from .bounds import Bounds, anything, exact, hull, join_open
 from .elementwise import ELEMENTWISE, shape_of
-from .placing import MOVES, WINDOWS, interpolates, join, split
+from .placing import MOVES, WINDOWS, join, split
 from .products import PRODUCTS
 from .quantised import QUANTISED
 
@@ -114,7 +114,7 @@ def _call(call: relay.Call, operands: list[Bounds | Tuple], is_fast: bool) -> Bo
         return number.moved(lambda array: np.broadcast_to(array, shape_of(call)))
     if name in DEFINED:
         return DEFINED[name](call, *operands)
-    if name not in _OPEN_IN_OPEN_OUT or interpolates(call):
+    if name not in _OPEN_IN_OPEN_OUT:
         return _open_like(call.checked_type)
     result = _OPEN_IN_OPEN_OUT[name](call, *operands)
     if is_fast and name in _FAST:

@@ -130,11 +130,6 @@ def _upsample(call: relay.Call, x: Array) -> Array:
     return np.repeat(x, int(call.attrs.scale_w), letters.index("W"))
 
 
-def interpolates(call: relay.Call) -> bool:
-    """True for an upsampling that computes values between those that it is given."""
-    return getattr(call.attrs, "method", "nearest_neighbor") != "nearest_neighbor"
-
-
 MOVES: dict[str, Mover] = {
     **dict.fromkeys(("reshape", "squeeze", "expand_dims", "nn.batch_flatten"), _reshape),
     "transpose": _transpose,

@@ -201,8 +201,7 @@ def _build_repeat(maker: Maker, value: Value, parameters: dict) -> Value:
 def _build_upsampling(maker: Maker, value: Value, parameters: dict) -> Value:
     if value.axes not in _BLOCKABLE:
         return value
-    method = parameters.get("method", "nearest_neighbor")
-    return value.to(relay.nn.upsampling(value.expr, 2, 2, value.layout, method))
+    return value.to(relay.nn.upsampling(value.expr, 2, 2, value.layout))
 
 
 def _build_batch_flatten(maker: Maker, value: Value, parameters: dict) -> Value:
@@ -281,12 +280,7 @@ MOVEMENT: dict[str, Kind] = {
     "take": Kind(_build_take, _draw_take, _is_any, weight=4),
     "tile": Kind(_build_tile, _draw_axis, _is_any, weight=1),
     "repeat": Kind(_build_repeat, _draw_axis, _is_any, weight=1),
-    "nn.upsampling": Kind(
-        _build_upsampling,
-        lambda r, d: {"method": r.choice(("nearest_neighbor", "bilinear"))},
-        is_float,
-        weight=1,
-    ),
+    "nn.upsampling": Kind(_build_upsampling, takes=is_float, weight=1),
     "nn.batch_flatten": Kind(_build_batch_flatten, takes=_is_any, weight=1),
     "broadcast_to": Kind(_build_broadcast_to, takes=_is_any),
     "part": Kind(
