@@ -13,7 +13,6 @@ from pathlib import Path
 from .errors import UsageError
 
 THREAD_VARIABLES = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")  # those that TVM reads
-
 _MOST_THREADS = 1024  # more of them than cores are allowed, but TVM starts as many as it is told
 
 

@@ -168,11 +168,11 @@ def check_outputs(args) -> None:
         if path is None or path == "-":
             continue
         check_writable(path, f"--{option}")
-        if option == "json":
-            _check_json(path)
         for other, what in taken.items():
             if os.path.realpath(other) == os.path.realpath(path):
                 raise UsageError(f"--{option} {path} is {what}, too, but must be another file")
+        if option == "json":
+            _check_json(path)
         taken[path] = f"--{option}"
 
 

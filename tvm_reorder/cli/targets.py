@@ -89,11 +89,10 @@ def _runs_here(processor: str) -> bool:
 def _find_missing(target: tvm.target.Target) -> list[str]:
     """Instruction sets that a target's code takes for granted and this machine lacks."""
     flags = _read_flags()
-    return [
-        feature
-        for feature, flag in _X86_FEATURES.items()
-        if flags is not None and flag not in flags and codegen.target_has_features(feature, target)
-    ]
+    if flags is None:
+        return []
+    lacking = (feature for feature, flag in _X86_FEATURES.items() if flag not in flags)
+    return [feature for feature in lacking if codegen.target_has_features(feature, target)]
 
 
 def _check_instructions(text: str, target: tvm.target.Target) -> None:

@@ -167,7 +167,6 @@ class _Attempt:
     def _run_rule(self, rule: Rule) -> bool:
         """True if the rule moved something."""
         graph, numbers = self._graph, self._numbers
-        kernels, in_build = self._around.kernels, self._task.in_build
         if not rule.needs <= graph.operators:
             return False
         judge = Judge(graph, self._around)
@@ -178,7 +177,7 @@ class _Attempt:
         if written:
 
             def make(some):
-                function, order = apply(graph, rule, numbers, some, kernels, in_build)
+                function, order = apply(graph, rule, numbers, some, self._task.in_build)
                 return self._replace(function), order
 
             self._is_changed = True

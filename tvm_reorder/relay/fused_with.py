@@ -14,13 +14,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tvm import relay
-from tvm.ir import Op
 from tvm.relay.op import OpPattern
 
 from ..core.workload import Home
 from .facts import read_shape
 from .patterns import AVERAGE_POOLS, MAX_POOLS
-from .sites import FunctionGraph, op_name
+from .sites import FunctionGraph, op_name, read_pattern
 from .steps import count_uses
 
 _POOLS = frozenset([*MAX_POOLS, *AVERAGE_POOLS])
@@ -122,11 +121,3 @@ def _find_above(graph: FunctionGraph, value: relay.Call, argument: relay.Expr) -
     if read_shape(argument.checked_type) != read_shape(value.checked_type):
         return _FROM_MEMORY
     return find_kernel(graph, argument, count_uses(argument, [value]))
-
-
-def read_pattern(value: relay.Expr) -> int:
-    """How FuseOps sees a value (``OpPattern``)."""
-    if not isinstance(value, relay.Call) or not isinstance(value.op, Op):
-        return OpPattern.OPAQUE
-    pattern = value.op.get_attr("TOpPattern")
-    return OpPattern.OPAQUE if pattern is None else int(pattern)

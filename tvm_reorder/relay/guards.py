@@ -49,7 +49,7 @@ The guard
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tvm
 from tvm import IRModule, relay
@@ -116,50 +116,59 @@ def guard(value: relay.Expr, apart: bool) -> relay.Expr:
 
 def guard_prepared(mod: IRModule) -> IRModule:
     """The module, prepared by the prefix, such that the prefix changes none of its values."""
-    mod = _guard_linear(mod, {"add"})
+    mod = _guard_operands(mod, _is_sum_to_merge)
     folded = relay.transform.FoldScaleAxis()(mod)
-    return mod if tvm.ir.structural_equal(mod, folded) else _guard_linear(mod, {"multiply"})
+    is_kept = tvm.ir.structural_equal(mod, folded)
+    return mod if is_kept else _guard_operands(mod, _is_beside_scale)
 
 
-def _guard_linear(mod: IRModule, names: set[str]) -> IRModule:
+_Choose = Callable[[relay.Call, relay.Expr], bool]  # of a call and one of its operands
+
+
+def _is_sum_to_merge(call: relay.Call, operand: relay.Expr) -> bool:
+    """True for a sum with a constant that SimplifyExpr would merge with what uses it."""
+    is_linear = op_name(operand) == "add" and op_name(call) in _LINEAR
+    return is_linear and _has_constant(call) and _has_constant(operand)
+
+
+def _is_beside_scale(call: relay.Call, operand: relay.Expr) -> bool:
+    """True for a product with a constant, and for what such a product takes."""
+    return _is_scale(operand) or (_is_scale(call) and _varies(operand))
+
+
+def _guard_operands(mod: IRModule, choose: _Choose) -> IRModule:
     for variable, function in list(mod.functions.items()):
-        linear = _LinearGuard(names)
         if isinstance(function, relay.Function) and not is_closed(function):
-            guarded = linear.visit(function)
-            if linear.has_guarded:
+            guarding = _Guarding(choose)
+            guarded = guarding.visit(function)
+            if guarding.has_guarded:
                 mod.update_func(variable, guarded)
-                mod = relay.transform.InferType()(mod)
-    return mod
+    return relay.transform.InferType()(mod)
 
 
-class _LinearGuard(relay.ExprMutator):
-    """Guards products with a constant; sums with one that meet another, or a product."""
+class _Guarding(relay.ExprMutator):
+    """Guards the operands that are chosen."""
 
-    def __init__(self, names: set[str]):
+    def __init__(self, choose: _Choose):
         super().__init__()
         self.has_guarded = False
-        self._names = names
+        self._choose = choose
 
     def visit_function(self, function: relay.Function) -> relay.Function:
         return function if is_closed(function) else super().visit_function(function)
 
     def visit_call(self, call: relay.Call) -> relay.Call:
         made = super().visit_call(call)
-        if op_name(call) not in _LINEAR or not _has_constant(call):
-            return made
-        is_product = op_name(call) == "multiply" and "multiply" in self._names
-        is_guarded = [self._is_to_guard(operand, is_product) for operand in call.args]
-        if not any(is_guarded):
+        chosen = [self._choose(call, operand) for operand in call.args]
+        if not any(chosen):
             return made
         self.has_guarded = True
-        args = [guard(new, False) if is_one else new for new, is_one in zip(made.args, is_guarded)]
-        again = relay.Call(made.op, args, made.attrs, made.type_args, made.span)
-        return guard(again, False) if is_product else again
+        args = [guard(new, False) if is_one else new for new, is_one in zip(made.args, chosen)]
+        return relay.Call(made.op, args, made.attrs, made.type_args, made.span)
 
-    def _is_to_guard(self, operand: relay.Expr, is_product: bool) -> bool:
-        if is_product:
-            return _varies(operand)
-        return "add" in self._names and op_name(operand) == "add" and _has_constant(operand)
+
+def _is_scale(value: relay.Expr) -> bool:
+    return op_name(value) == "multiply" and _has_constant(value)
 
 
 def _varies(value: relay.Expr) -> bool:

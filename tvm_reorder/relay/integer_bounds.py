@@ -25,18 +25,17 @@ from math import prod
 import numpy as np
 from tvm import relay
 from tvm.ir import Op
+from tvm.relay.op import OpPattern
 
 from ..core.enclosure import is_integer
 from ..core.intervals import dtype_range
 from .facts import read_constant, read_dtype, read_shape
 from .patterns import MAX_POOLS, MAX_REDUCTION, PRODUCERS
 from .reductions import read_reduced_axes
-from .sites import FunctionGraph, op_name
+from .sites import FunctionGraph, op_name, read_pattern
 
 Bound = tuple[int, int]
 _POOLS = (*MAX_POOLS, MAX_REDUCTION)
-_COMPUTES_IN_PLACE = (0, 1, 2)  # TOpPattern: elementwise, broadcast, injective
-_BROADCAST, _REDUCTION = 1, 3  # TOpPattern
 _MOST = 256  # operators looked at; a deeper expression is no quantised convolution's
 
 
@@ -70,21 +69,17 @@ def find_overflow_behind(graph: FunctionGraph, pool: relay.Call, bound: Bound) -
     """
     reader, waiting, seen = _Reader({pool: bound}), [pool], {pool}
     # Behind a reduction a kernel of steps begins, which takes in what a pool's kernel does not.
-    most = _REDUCTION if op_name(pool) == MAX_REDUCTION else _BROADCAST
+    is_reduction = op_name(pool) == MAX_REDUCTION
+    most = OpPattern.COMM_REDUCE if is_reduction else OpPattern.BROADCAST
     while waiting:
         for call in graph.calls_with(waiting.pop()):
-            if call in seen or not _may_share_kernel(call, most):
+            if call in seen or read_pattern(call) > most:
                 continue
             if _is_whole(call) and reader.read(call) is None:
                 return op_name(call)
             seen.add(call)
             waiting.append(call)
     return None
-
-
-def _may_share_kernel(call: relay.Call, most: int) -> bool:
-    pattern = call.op.get_attr("TOpPattern") if isinstance(call.op, Op) else None
-    return pattern is not None and int(pattern) <= most
 
 
 def _is_whole(value: relay.Expr) -> bool:
@@ -124,9 +119,8 @@ class _Reader:
         if value.op.name in _POOLS:
             bound = self.read(value.args[0])  # it comes from memory
             return bound if bound and not _may_miss_data(value) else everything
-        joined = value.args[0] if value.args else None
-        if isinstance(joined, relay.Tuple):  # concatenate, stack
-            parts = [self.read(field) for field in joined.fields]
+        if value.op.name in _JOINS and isinstance(value.args[0], relay.Tuple):
+            parts = [self.read(field) for field in value.args[0].fields]
             return None if None in parts or not parts else _hull(parts)
         operands = [self.read(a) for a in value.args if _is_whole(a)]
         if value.op.name in _WITHIN_DTYPE or dtype == "bool":
@@ -135,8 +129,8 @@ class _Reader:
         if derive is not None:
             is_known = len(operands) == len(value.args) and None not in operands
             return _fit(derive(value, *operands), everything) if is_known else None
-        pattern = value.op.get_attr("TOpPattern")
-        return None if pattern is None or int(pattern) in _COMPUTES_IN_PLACE else everything
+        has_pattern = value.op.get_attr("TOpPattern") is not None
+        return everything if has_pattern and read_pattern(value) > OpPattern.INJECTIVE else None
 
     def _bound_products(self, producer: relay.Call) -> Bound | None:
         """Of a convolution or dense layer, None if its weights are unknown.
@@ -274,7 +268,8 @@ _DERIVED: dict[str, Callable[..., Bound | None]] = {
     "nn.avg_pool2d": _average,
 }
 
-# They give what their dtype holds: what overflows in them is none of their operands' integers.
+_JOINS = frozenset(["concatenate", "stack"])
+# Nothing overflows in them, and they give no more than that it is a number of their dtype.
 _WITHIN_DTYPE = frozenset(
     [
         *("bitwise_not", "sign", "argmax", "argmin"),

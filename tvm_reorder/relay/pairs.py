@@ -30,13 +30,16 @@ Where pairs are looked for
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import tvm
 from tvm import relay
 from tvm.ir import Op
+from tvm.relay.op import OpPattern
 
 from ..core.contraction import (
     ADDITIONS,
@@ -49,11 +52,12 @@ from ..core.contraction import (
     is_exact,
     vanish_in_turn,
 )
+from ..core.monotone import MonotoneMap
 from .facts import read_constant, read_dtype, read_shape
 from .kernels import Kernels
 from .moves import MOVES, is_move, read_moves
 from .patterns import IDENTICAL, MAX_POOLS, PRODUCERS
-from .sites import FunctionGraph, op_name
+from .sites import FunctionGraph, op_name, read_pattern
 
 _SCALED = {"multiply": (0, 1), "divide": (1,), "power": (1,)}  # where a factor of 1 may stand
 _SHIFTED = {"add": (0, 1), "subtract": (1,)}  # where a 0 may stand
@@ -78,12 +82,6 @@ _NO_PRODUCTS = SEPARATING.union(
 _FUSED_SUMS = frozenset(["add", "nn.bias_add"])  # with these products, by LowerIntrin
 _FUSED_PRODUCTS = frozenset(["multiply", "divide"])
 _NO_CHOICE = _NO_PRODUCTS.union(["multiply", "divide", "power"])
-_BROADCAST, _INJECTIVE, _REDUCTION, _OPAQUE = (
-    1,
-    2,
-    3,
-    8,
-)  # TOpPattern, include/tvm/relay/op_attr_types.h
 _MOST = 256  # operators looked at above the steps: FuseOps puts no more into a kernel
 
 
@@ -128,15 +126,12 @@ def read_behind(graph: FunctionGraph, kernels: Kernels) -> Behind:
             summands.update(operands)
         elif expr in summands:
             summands.update(_find_passed_on(expr))
-        found = [
-            _is_fragile(expr, *pair, shared)
-            for pair in _products_of(expr, kernels)
-            if not _is_harmless(expr, *pair, {})
-        ]
-        if expr in paired or found:
+        met = list(_find_met(expr, kernels, shared, {}))
+        if expr in paired or met:
             paired.update(operands)
-        own = _name_own_pair(expr, kernels) if _may_follow_pool(expr) else ""
-        if expr in fragile or any(found) or own:
+        may_follow_pool = read_pattern(expr) <= OpPattern.BROADCAST
+        has_own = may_follow_pool and _name_own_pair(expr, kernels) != ""
+        if expr in fragile or any(each.is_fragile for each in met) or has_own:
             fragile.update(operands)
         if op_name(expr) == "subtract":
             for value, other in zip(expr.args, reversed(expr.args)):
@@ -191,7 +186,7 @@ class PairReader:
         for other in self.behind.pools:
             if other.same_as(pool) or not _is_alike(other, pool):
                 continue
-            above = _find_above(other.args[0])
+            above = list(islice(_climb(other.args[0], _find_above_pool), _MOST))
             for k, step in enumerate(steps):
                 if any(tvm.ir.structural_equal(step.source, each) for each in above):
                     yield Pair(BEHIND, k, "sums of two pools, of which TVM makes one,")
@@ -218,32 +213,21 @@ class PairReader:
         for call in step.region:
             if own := _name_own_pair(call, self.kernels):
                 yield Pair(k, k, own, True, is_own=True)
-            for argument, product in _products_of(call, self.kernels):
-                if _is_harmless(call, argument, product, step.maps):
-                    continue
-                name = f"{_describe(product)} and {op_name(call)}"
-                is_fragile = _is_fragile(call, argument, product, self.behind.shared)
-                yield Pair(k, owners.get(product, beyond), name, is_fragile)
+            for met in _find_met(call, self.kernels, self.behind.shared, step.maps):
+                yield Pair(k, owners.get(met.product, beyond), met.name, met.is_fragile)
             for total in _cancelled_by(call):
                 yield Pair(k, owners.get(total, beyond), _cancelled(total))
 
     def _read_above(self, base, beyond) -> Iterator[Pair]:
-        waiting, seen = [base], set()
-        while waiting and len(seen) < _MOST:
-            expr = waiting.pop()
-            if expr in seen or _is_reduction(expr):
-                continue
-            seen.add(expr)
-            waiting.extend(_operands_in_kernel(expr))
+        if _is_reduction(base):
+            return  # nothing of its kernel changes
+        found = list(islice(_climb(base, _find_above), _MOST + 1))
+        for expr in found[:_MOST]:
             if own := _name_own_pair(expr, self.kernels):
                 yield Pair(beyond, beyond, own, True, is_own=True)
-            for argument, product in _products_of(expr, self.kernels):
-                if _is_harmless(expr, argument, product, {}):
-                    continue
-                is_fragile = _is_fragile(expr, argument, product, self.behind.shared)
-                name = f"{_describe(product)} and {op_name(expr)}"
-                yield Pair(beyond, beyond, name, is_fragile)
-        if waiting:
+            for met in _find_met(expr, self.kernels, self.behind.shared, {}):
+                yield Pair(beyond, beyond, met.name, met.is_fragile)
+        if len(found) > _MOST:
             yield Pair(beyond, beyond, "a product and a sum")
 
 
@@ -251,15 +235,48 @@ def _is_alike(pool: relay.Call, other: relay.Call) -> bool:
     return pool.op == other.op and bool(tvm.ir.structural_equal(pool.attrs, other.attrs))
 
 
-def _find_above(value: relay.Expr) -> set[relay.Expr]:
-    """The value and what it is computed from in its kernel, or by max pools."""
+def _climb(
+    value: relay.Expr, find_above: Callable[[relay.Expr], Iterable[relay.Expr]]
+) -> Iterator[relay.Expr]:
+    """The value, and all that is found above it, step by step."""
     waiting, seen = [value], set()
-    while waiting and len(seen) < _MOST:
+    while waiting:
         expr = waiting.pop()
         if expr not in seen:
             seen.add(expr)
-            waiting.extend(expr.args if op_name(expr) in MAX_POOLS else _operands_in_kernel(expr))
-    return seen
+            yield expr
+            waiting.extend(find_above(expr))
+
+
+def _find_above(expr: relay.Expr) -> list[relay.Expr]:
+    """The operands that are computed in the kernel of a value: a reduction ends its own."""
+    return [each for each in _operands_in_kernel(expr) if not _is_reduction(each)]
+
+
+def _find_above_pool(expr: relay.Expr) -> Iterable[relay.Expr]:
+    """The operands in the kernel of a value, or of a max pool."""
+    return expr.args if op_name(expr) in MAX_POOLS else _operands_in_kernel(expr)
+
+
+class Met(NamedTuple):
+    """A product that meets a sum."""
+
+    product: relay.Expr
+    name: str
+    is_fragile: bool
+
+
+def _find_met(
+    call: relay.Expr,
+    kernels: Kernels,
+    shared: frozenset[relay.Expr],
+    maps: dict[relay.Expr, MonotoneMap],
+) -> Iterator[Met]:
+    """The products that meet a call, if it is a sum, and make a difference there."""
+    for argument, product in _products_of(call, kernels):
+        if not _is_harmless(call, argument, product, maps):
+            name = f"{_describe(product)} and {op_name(call)}"
+            yield Met(product, name, _is_fragile(call, argument, product, shared))
 
 
 def _products_of(expr: relay.Expr, kernels: Kernels) -> Iterator[tuple[relay.Expr, relay.Expr]]:
@@ -286,17 +303,13 @@ def _is_slope(expr: relay.Expr, kernels: Kernels) -> bool:
 
 def _find_chosen(argument: relay.Expr, by_any: bool) -> Iterator[relay.Expr]:
     """The value, and what ``where`` chooses it from; `by_any`, what any operator does."""
-    waiting, seen = [argument], set()
-    while waiting:
-        value = strip(waiting.pop())
-        if value in seen:
-            continue
-        seen.add(value)
-        yield value
+
+    def find_above(value: relay.Expr) -> Iterable[relay.Expr]:
         if op_name(value) == _WHERE:
-            waiting.extend(value.args[1:])
-        elif by_any and op_name(value) in SELECTING:
-            waiting.extend(value.args)
+            return map(strip, value.args[1:])
+        return map(strip, value.args) if by_any and op_name(value) in SELECTING else ()
+
+    return _climb(strip(argument), find_above)
 
 
 def _is_fragile(
@@ -309,27 +322,18 @@ def _is_fragile(
 
 def _name_own_pair(expr: relay.Expr, kernels: Kernels) -> str:
     """A fragile pair inside an operator, empty if there is none."""
-    if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op):
-        return ""
     name = op_name(expr)
-    is_known = name in _NO_SUMS or name in _NO_PRODUCTS or name == "nn.leaky_relu"
     has_own = name == "fast_exp" or (kernels.fast_math and name == "exp")
-    if _pattern(expr) > _INJECTIVE or (is_known and not has_own) or _repeats(expr):
+    is_known = name in _NO_SUMS or name in _NO_PRODUCTS or _repeats(expr)
+    if read_pattern(expr) > OpPattern.INJECTIVE or (is_known and not has_own):
         return ""
-    return (
-        f"products and sums inside {name}" if kernels.may_contract(read_dtype(expr) or "") else ""
-    )
+    may_contract = kernels.may_contract(read_dtype(expr) or "")
+    return f"products and sums inside {name}" if may_contract else ""
 
 
-def _repeats(call: relay.Call) -> bool:
-    """True if each value of an upsampling is one of those that it is given."""
-    return op_name(call) == "nn.upsampling" and call.attrs.method == "nearest_neighbor"
-
-
-def _may_follow_pool(expr: relay.Expr) -> bool:
-    """True for what FuseOps takes into the kernel of a pool."""
-    is_operator = isinstance(expr, relay.Call) and isinstance(expr.op, Op)
-    return is_operator and _pattern(expr) <= _BROADCAST
+def _repeats(expr: relay.Expr) -> bool:
+    """True for an upsampling that gives each value several times, and computes none."""
+    return op_name(expr) == "nn.upsampling" and expr.attrs.method == "nearest_neighbor"
 
 
 def _may_be_product(expr: relay.Expr, kernels: Kernels) -> bool:
@@ -343,7 +347,7 @@ def _may_be_product(expr: relay.Expr, kernels: Kernels) -> bool:
         return False
     if name == "divide":
         return all(extent == 1 for extent in read_shape(expr.args[1].checked_type))
-    return name in PRODUCTS or _pattern(expr) not in (_REDUCTION, _OPAQUE)
+    return name in PRODUCTS or read_pattern(expr) not in (OpPattern.COMM_REDUCE, OpPattern.OPAQUE)
 
 
 def _describe(product: relay.Expr) -> str:
@@ -353,15 +357,12 @@ def _describe(product: relay.Expr) -> str:
 
 def _may_add(expr: relay.Expr) -> bool:
     """True if an expression may add to its arguments in their kernel."""
-    if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op):
-        return False
-    return op_name(expr) not in _NO_SUMS and _pattern(expr) <= _REDUCTION
+    return op_name(expr) not in _NO_SUMS and read_pattern(expr) <= OpPattern.COMM_REDUCE
 
 
 def _is_reduction(expr: relay.Expr) -> bool:
     """True for what FuseOps takes into the kernel of nothing that uses it."""
-    is_operator = isinstance(expr, relay.Call) and isinstance(expr.op, Op)
-    return is_operator and _pattern(expr) == _REDUCTION
+    return read_pattern(expr) == OpPattern.COMM_REDUCE
 
 
 def _operands_in_kernel(expr: relay.Expr) -> Sequence[relay.Expr]:
@@ -370,9 +371,7 @@ def _operands_in_kernel(expr: relay.Expr) -> Sequence[relay.Expr]:
         return expr.fields
     if isinstance(expr, relay.TupleGetItem):
         return [expr.tuple_value]
-    if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op):
-        return []
-    return expr.args if _pattern(expr) <= _REDUCTION else []
+    return expr.args if read_pattern(expr) <= OpPattern.COMM_REDUCE else []
 
 
 def _find_passed_on(expr: relay.Expr) -> Sequence[relay.Expr]:
@@ -424,11 +423,6 @@ def _strip_identical(expr: relay.Expr) -> relay.Expr:
     while is_move(expr) or op_name(expr) in IDENTICAL:
         expr = expr.args[0]
     return expr
-
-
-def _pattern(call: relay.Call) -> int:
-    pattern = call.op.get_attr("TOpPattern")
-    return _OPAQUE if pattern is None else int(pattern)
 
 
 # --- what makes no difference ---------------------------------------------------------------------

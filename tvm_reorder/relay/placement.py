@@ -14,11 +14,11 @@ from tvm import relay
 from tvm.relay.op import OpPattern
 
 from ..core.workload import Home
-from .fused_with import ANCHORED, find_kernel, read_pattern
+from .fused_with import ANCHORED, find_kernel
 from .reductions import is_reduction
 from .rules import Match
 from .rules.rule import find_roots
-from .sites import FunctionGraph, op_name
+from .sites import FunctionGraph, op_name, read_pattern
 from .steps import Step, count_uses, find_moves
 
 

@@ -21,7 +21,6 @@ from ..core.workload import SiteWorkload
 from .context import Surroundings
 from .facts import read_pool
 from .guards import guard, needs_guard
-from .kernels import Kernels
 from .pairs import PairReader, read_behind
 from .patterns import make_max_pool_pattern
 from .reductions import restore_shape
@@ -110,7 +109,6 @@ def apply(
     rule: Rule,
     numbers: Sequence[int | None],
     written: Mapping[int, Verdict],
-    kernels: Kernels,
     in_build: bool,
 ) -> tuple[relay.Function, list[int | None]]:
     """Make the planned exchanges.
@@ -125,8 +123,6 @@ def apply(
         The site of each max pool, in order of execution.
     written : mapping of int to Verdict
         The plans to carry out, by site.
-    kernels : Kernels
-        What is known of the kernels.
     in_build : bool
         True at the pass's place in `relay.build`; see ``guards.py``.
 
@@ -145,7 +141,7 @@ def apply(
         for pool, number in sites.items()
         if number in written and needs_guard(graph, pool, written[number].moved, in_build)
     }
-    exchange = _Exchange(rule, sites, written, guarded, kernels.apart)
+    exchange = _Exchange(rule, sites, written, guarded)
     function = rewrite(exchange, graph.function)
     pools = FunctionGraph(function).max_pools  # untyped: a `max` over any axes is among them
     return function, [exchange.numbers[pool] for pool in pools if pool in exchange.numbers]
@@ -160,7 +156,6 @@ class _Exchange(DFPatternCallback):
         sites: Mapping[relay.Call, int | None],
         written: Mapping[int, Verdict],
         guarded: set[relay.Call],
-        apart: bool,
     ):
         super().__init__(require_type=False, rewrite_once=True)
         self.pattern = make_max_pool_pattern()
@@ -169,7 +164,6 @@ class _Exchange(DFPatternCallback):
         self._sites = sites
         self._written = written
         self._guarded = guarded
-        self._apart = apart
 
     def callback(self, pre, post, node_map):
         if pre not in self._sites:
@@ -183,4 +177,4 @@ class _Exchange(DFPatternCallback):
         self.numbers[own] = number
         self.numbers.update(dict.fromkeys(others))
         value = restore_shape(value, pre, mark_span(post.span, self._rule.name))
-        return guard(value, self._apart) if pre in self._guarded else value
+        return guard(value, verdict.match.apart) if pre in self._guarded else value

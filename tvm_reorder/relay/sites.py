@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from tvm import relay
 from tvm.ir import Op
+from tvm.relay.op import OpPattern
 
 from .patterns import AVERAGE_POOLS, MAX_POOLS
 from .reductions import has_reduced_axes
@@ -23,6 +24,14 @@ def op_name(expr: relay.Expr) -> str:
     if isinstance(expr, relay.Call) and isinstance(expr.op, Op):
         return expr.op.name
     return type(expr).__name__
+
+
+def read_pattern(value: relay.Expr) -> int:
+    """How FuseOps sees a value (``OpPattern``)."""
+    if not isinstance(value, relay.Call) or not isinstance(value.op, Op):
+        return OpPattern.OPAQUE
+    pattern = value.op.get_attr("TOpPattern")
+    return OpPattern.OPAQUE if pattern is None else int(pattern)
 
 
 def is_closed(function: relay.Function) -> bool:

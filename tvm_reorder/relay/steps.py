@@ -170,7 +170,7 @@ def _is_float_scalar(value: relay.Expr) -> bool:
 
 def _depends_on_literal(graph: FunctionGraph, call: relay.Call, scalar: relay.Constant) -> bool:
     """True if a scalar makes other code as a number than as an operand."""
-    name, value = op_name(call), read_constant(scalar)
+    name, value = op_name(call), read_constant(scalar)  # None for bfloat16: any number
     if name == "multiply":
         return not value or not np.isfinite(value)
     if name not in ADDITIONS:
