@@ -117,9 +117,11 @@ def guard(value: relay.Expr, apart: bool) -> relay.Expr:
 def guard_prepared(mod: IRModule) -> IRModule:
     """The module, prepared by the prefix, such that the prefix changes none of its values."""
     mod = _guard_operands(mod, _is_sum_to_merge)
+    guarded = _guard_operands(mod, _is_beside_scale)
+    if guarded is mod:
+        return mod  # comparing all weights would take longer than the rest
     folded = relay.transform.FoldScaleAxis()(mod)
-    is_kept = tvm.ir.structural_equal(mod, folded)
-    return mod if is_kept else _guard_operands(mod, _is_beside_scale)
+    return mod if tvm.ir.structural_equal(mod, folded) else guarded
 
 
 _Choose = Callable[[relay.Call, relay.Expr], bool]  # of a call and one of its operands
@@ -137,13 +139,15 @@ def _is_beside_scale(call: relay.Call, operand: relay.Expr) -> bool:
 
 
 def _guard_operands(mod: IRModule, choose: _Choose) -> IRModule:
-    for variable, function in list(mod.functions.items()):
-        if isinstance(function, relay.Function) and not is_closed(function):
-            guarding = _Guarding(choose)
-            guarded = guarding.visit(function)
-            if guarding.has_guarded:
-                mod.update_func(variable, guarded)
-    return relay.transform.InferType()(mod)
+    """The module with the chosen operands guarded; the same object if none is."""
+    guarding, functions = _Guarding(choose), dict(mod.functions.items())
+    for variable, function in functions.items():
+        if isinstance(function, relay.Function):
+            functions[variable] = guarding.visit(function)
+    if not guarding.has_guarded:
+        return mod
+    made = tvm.IRModule(functions, mod.type_definitions, attrs=mod.attrs)
+    return relay.transform.InferType()(made)
 
 
 class _Guarding(relay.ExprMutator):
