@@ -14,7 +14,7 @@ from .bounds import LIBRARY, Bounds, anything, corners, error_of, exact, hull, j
 Operator = Callable[..., Bounds]
 _FAST_ERROR = 1e-5  # what TVM's own tests grant fast_exp, fast_tanh and fast_erf, relative and not
 _ERF_ERROR = 1e-7
-_FAST_END = 88.0  # beyond it fast_exp stays where it is
+_FAST_END = 88.0  # beyond it fast_exp stays where it is, or is infinite a little before exp is
 
 
 def dtype_of(expr: relay.Expr) -> str:
@@ -78,19 +78,17 @@ def fast(function, exact_function: Operator) -> Operator:
         if dtype != "float32" and not (dtype == "float64" and is_erf):
             return exact_function(call, x)
         with np.errstate(all="ignore"):
-            ends = (
-                (x.low, np.clip(x.low, -_FAST_END, _FAST_END)),
-                (
-                    x.high,
-                    np.clip(x.high, -_FAST_END, _FAST_END),
-                ),
-            )
-            low = np.minimum.reduce([function(end) for end in ends[0]])
-            high = np.maximum.reduce([function(end) for end in ends[1]])
+            low, high = (function(np.stack(_as_fast(end))) for end in (x.low, x.high))
+            low, high = low.min(axis=0), high.max(axis=0)
             low, high = low - abs(low) * _FAST_ERROR, high + abs(high) * _FAST_ERROR
         return settle(low, high, dtype, LIBRARY, _FAST_ERROR)
 
     return compute
+
+
+def _as_fast(x: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What a polynomial may take x for: beyond its range it stays or is infinite."""
+    return x, np.clip(x, -_FAST_END, _FAST_END), np.where(np.abs(x) > _FAST_END, x * np.inf, x)
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
@@ -101,10 +99,6 @@ def _round(x: np.ndarray) -> np.ndarray:
     """Halves away from 0."""
     whole = np.trunc(x)
     return whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), 0)
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
 
 
 def _complement(call: relay.Call, x: Bounds) -> Bounds:
@@ -294,6 +288,12 @@ def _hyperbolic(join, call: relay.Call, x: Bounds) -> Bounds:
     return divide(dtype, join(dtype, up, down), exact(np.asarray(2.0)))
 
 
+def _sigmoid(call: relay.Call, x: Bounds) -> Bounds:
+    """1 / (1 + e^-x), as TVM computes it: 0 where e^-x overflows, in float16 from -11.1 down."""
+    dtype, one = dtype_of(call), exact(np.asarray(1.0))
+    return divide(dtype, one, add(dtype, one, moving(np.exp)(call, Bounds(-x.high, -x.low))))
+
+
 def _tanh(call: relay.Call, x: Bounds) -> Bounds:
     """(1 - e^-2x) / (1 + e^-2x), as TVM computes it: near 0 the digits of the 1 are lost."""
     dtype = dtype_of(call)
@@ -326,7 +326,7 @@ ELEMENTWISE: dict[str, Operator] = {
     "round": moving(_round, ulps=0),
     "trunc": moving(np.trunc, ulps=0),
     "sign": moving(np.sign, ulps=0),
-    "sigmoid": moving(_sigmoid, ulps=2 * LIBRARY),
+    "sigmoid": _sigmoid,
     "tanh": _tanh,
     "exp": _exp,
     "log": moving(np.log),
