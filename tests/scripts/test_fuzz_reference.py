@@ -108,6 +108,16 @@ def test_functions_lie_inside_at_all_magnitudes(dtype, opt_level):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("low, high", [(-1.5, 6.1), (0.1, 0.7), (-6.1, -0.3), (2.0, 1.0)])
+def test_clip_holds_its_bounds_as_the_dtype_does(dtype, low, high):
+    values = all_magnitudes(dtype)
+    mod = module_of(relay.clip(data(*values.shape, dtype=dtype), low, high))
+    (bounds,), (found,) = evaluate(mod, {"x": values}), build(mod, How(3))({"x": values})
+    assert not bounds.find_outside(found).any() and not bounds.is_open.any()
+    assert (bounds.high - bounds.low).max() < 0.01 or low > high
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_reductions_start_where_tvms_do(dtype):
     x = data(2, 3, 4, dtype=dtype)
     mod = module_of(relay.max(x, [2]), relay.min(x, [2]))

@@ -169,12 +169,16 @@ def arithmetic(function: Callable[[str, Bounds, Bounds], Bounds]) -> Operator:
 
 
 def _clip(call: relay.Call, x: Bounds) -> Bounds:
-    low, high = float(call.attrs.a_min), float(call.attrs.a_max)
-    bounds = settle(low, high, dtype_of(call)) if low <= high else anything(())
-    ends = Bounds(np.minimum(bounds.low, low), np.maximum(bounds.high, high))
-    if dtype_of(call).startswith(("int", "uint", "float64")):
-        ends = Bounds(np.asarray(low), np.asarray(high))
-    return Bounds(np.clip(x.low, ends.low, high), np.clip(x.high, low, ends.high))
+    """Between its bounds as the dtype holds them; one of the two if they are crossed."""
+    dtype, bounds = dtype_of(call), (float(call.attrs.a_min), float(call.attrs.a_max))
+    is_exact = dtype.startswith(("int", "uint", "float64"))
+    least, most = (exact(b) if is_exact else settle(b, b, dtype) for b in bounds)
+    if bounds[0] > bounds[1]:
+        return hull(least, most).moved(lambda end: np.broadcast_to(end, x.shape))
+    return Bounds(
+        np.minimum(np.maximum(x.low, least.low), most.low),
+        np.minimum(np.maximum(x.high, least.high), most.high),
+    )
 
 
 def _relu(call: relay.Call, x: Bounds) -> Bounds:
