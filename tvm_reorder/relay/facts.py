@@ -102,8 +102,13 @@ def read_pool(pool: relay.Call, graph: FunctionGraph, as_lowest: bool = False) -
     as_lowest : bool
         True to read an explicit padding as if it padded with the lowest value.
     """
-    if is_reduction(pool):
-        return _read_reduction(pool)
+    key = pool, as_lowest
+    if key not in graph.pools_read:
+        graph.pools_read[key] = _read_reduction(pool) if is_reduction(pool) else _read(*key, graph)
+    return graph.pools_read[key]
+
+
+def _read(pool: relay.Call, as_lowest: bool, graph: FunctionGraph) -> PoolFacts:
     layout = str(pool.attrs.layout)
     axes = re.findall("[A-Za-z]", re.sub("[0-9]", "", layout))
     window_axes = tuple(axes.index(axis) for axis in _SPATIAL if axis in axes)

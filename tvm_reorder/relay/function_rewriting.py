@@ -141,6 +141,7 @@ class _Attempt:
         self._task, self._around, self._decider = task, around, decider
         self._mod, self._variable, self._graph = mod, variable, graph
         self._has_lets, self._is_changed = not graph.function.same_as(mod[variable]), False
+        self._judge: Judge | None = None  # of the graph as it is
         self._operators = [op_name(pool) for pool in graph.max_pools]
         self._numbers = [None if n in broken else n for n in range(len(graph.max_pools))]
         self._sites: list[Site | None] = [None] * len(self._numbers)
@@ -169,9 +170,11 @@ class _Attempt:
         graph, numbers = self._graph, self._numbers
         if not rule.needs <= graph.operators:
             return False
-        judge = Judge(graph, self._around)
+        if self._judge is None:
+            self._judge = Judge(graph, self._around)
+        judge = self._judge
         verdicts = self._for_each_site(
-            lambda number, pool: self._weigh(number, pool, self._judge(judge, rule, number, pool))
+            lambda number, pool: self._weigh(number, pool, self._ask(judge, rule, number, pool))
         )
         written = {number: v for number, v in verdicts.items() if v.is_written}
         if written:
@@ -182,12 +185,12 @@ class _Attempt:
 
             self._is_changed = True
             self._mod, self._numbers = _make_for(written, make)
-            self._graph = FunctionGraph(self._mod[self._variable])
+            self._graph, self._judge = FunctionGraph(self._mod[self._variable]), None
         for number, verdict in verdicts.items():
             self._note(number, verdict, rule)
         return bool(written)
 
-    def _judge(self, judge: Judge, rule: Rule, number: int, pool: relay.Call) -> Verdict:
+    def _ask(self, judge: Judge, rule: Rule, number: int, pool: relay.Call) -> Verdict:
         config, site = self._task.config, self._sites[number]
         if site is not None and site.status > Status.KEPT:
             config = replace(config, licence=config.licence.without_drops)

@@ -21,17 +21,32 @@ OUTPUT = "the function's output"
 
 def op_name(expr: relay.Expr) -> str:
     """Operator name of a call, else the name of the node's class."""
-    if isinstance(expr, relay.Call) and isinstance(expr.op, Op):
-        return expr.op.name
+    if isinstance(expr, relay.Call):
+        operator = expr.op
+        if isinstance(operator, Op):
+            return _describe_operator(operator)[0]
     return type(expr).__name__
 
 
 def read_pattern(value: relay.Expr) -> int:
     """How FuseOps sees a value (``OpPattern``)."""
-    if not isinstance(value, relay.Call) or not isinstance(value.op, Op):
+    if not isinstance(value, relay.Call):
         return OpPattern.OPAQUE
-    pattern = value.op.get_attr("TOpPattern")
-    return OpPattern.OPAQUE if pattern is None else int(pattern)
+    operator = value.op
+    return _describe_operator(operator)[1] if isinstance(operator, Op) else OpPattern.OPAQUE
+
+
+_operators: dict[int, tuple[str, int]] = {}
+
+
+def _describe_operator(operator: Op) -> tuple[str, int]:
+    """Name and pattern of an operator, asked of TVM once: its registry keeps each for good."""
+    address = operator.handle.value
+    if address not in _operators:
+        pattern = operator.get_attr("TOpPattern")
+        known = OpPattern.OPAQUE if pattern is None else int(pattern)
+        _operators[address] = operator.name, known
+    return _operators[address]
 
 
 def is_closed(function: relay.Function) -> bool:
@@ -56,6 +71,8 @@ class FunctionGraph:
         The pools, in order of execution.
     operators : set of str
         Names of all operators the function calls.
+    pools_read : dict
+        What ``facts.read_pool`` has read.
     """
 
     def __init__(self, function: relay.Function):
@@ -63,8 +80,10 @@ class FunctionGraph:
         self.max_pools: list[relay.Call] = []
         self.average_pools: list[relay.Call] = []
         self.operators: set[str] = set()
+        self.pools_read: dict = {}
         self._index: dict[relay.Expr, int] = {}
         self._users: dict[relay.Expr, int] = {}
+        self._takers: dict[relay.Expr, dict[relay.Expr, None]] = {}  # calls and tuples, in order
         self._outputs: set[relay.Expr] = set()
         relay.analysis.post_order_visit(function.body, self._visit)
         self._use(function.body)
@@ -87,14 +106,12 @@ class FunctionGraph:
 
     def calls_on(self, expr: relay.Expr) -> list[relay.Call]:
         """The calls that take the expression's value as an argument."""
-        calls = (call for call in self._index if isinstance(call, relay.Call))
-        return [call for call in calls if any(a.same_as(expr) for a in call.args)]
+        return [each for each in self._takers.get(expr, ()) if isinstance(each, relay.Call)]
 
     def calls_with(self, expr: relay.Expr) -> list[relay.Call]:
         """The calls that take the value, alone or in a tuple."""
-        tuples = (each for each in self._index if isinstance(each, relay.Tuple))
-        holding = [each for each in tuples if any(f.same_as(expr) for f in each.fields)]
-        return [call for value in (expr, *holding) for call in self.calls_on(value)]
+        tuples = (each for each in self._takers.get(expr, ()) if isinstance(each, relay.Tuple))
+        return [call for value in (expr, *tuples) for call in self.calls_on(value)]
 
     def is_output(self, expr: relay.Expr) -> bool:
         """True if the value leaves the function, alone or in a tuple."""
@@ -111,16 +128,19 @@ class FunctionGraph:
             return
         for child in _children(expr):
             self._use(child)
+            if isinstance(expr, relay.Tuple):
+                self._takers.setdefault(child, {})[expr] = None
         if isinstance(expr, relay.Function) and is_closed(expr):
             self._forget_pools(expr)
 
     def _visit_call(self, call: relay.Call) -> None:
         for argument in call.args:
             self._use(argument)
+            self._takers.setdefault(argument, {})[call] = None
         if not isinstance(call.op, Op):
             self._use(call.op)
             return
-        name = call.op.name
+        name = op_name(call)
         self.operators.add(name)
         if name in MAX_POOLS or has_reduced_axes(call):
             self.max_pools.append(call)
