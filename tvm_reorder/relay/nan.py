@@ -2,6 +2,7 @@
 
 Compiled and run, every one, by ``tests/relay/test_nan.py`` on llvm/x86-64.  Absent on purpose:
 nn.relu, clip, sign, maximum and minimum (a NaN loses every comparison) and fast_erf, which clips.
+Of casts those between floats: as a bool a NaN is true, as an integer it is undefined.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable
 from tvm import relay
 
 from ..core.measured import MEASURED_TARGET
+from .facts import read_dtype
 from .scene import Scene
 from .sites import op_name
 
@@ -27,6 +29,10 @@ _LOST_BY_FAST_MATH = frozenset(["erf"])
 
 def do_keep_nan(calls: Iterable[relay.Call], scene: Scene) -> bool:
     """True if each of the calls is known to give NaN for NaN."""
-    names = {op_name(call) for call in calls}
-    lost = _LOST_BY_FAST_MATH if scene.certified.fast_math else frozenset()
-    return scene.target == MEASURED_TARGET and names <= KEEPS_NAN - lost
+    kept = KEEPS_NAN - (_LOST_BY_FAST_MATH if scene.certified.fast_math else frozenset())
+    are_kept = all(op_name(call) in kept and _is_float(call) for call in calls)
+    return are_kept and scene.target == MEASURED_TARGET
+
+
+def _is_float(value: relay.Expr) -> bool:
+    return (read_dtype(value) or "").startswith(("float", "bfloat"))
