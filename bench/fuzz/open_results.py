@@ -3,7 +3,7 @@
 What is undefined is open under every licence: a float cast to an integer dtype that does not hold
 it.  What TVM makes of it differs from one vector width to the next.
 
-Every value of the graph is computed, at opt_level 1 by stock TVM, and so is what its pools read as
+Every float of the graph is computed, at opt_level 1 by stock TVM, and so is what its pools read as
 the graph is compiled, because a scale folded into a convolution's weights overflows elsewhere.
 Where a NaN or an infinity stands is marked, and the marks go the way of the values: a window is
 open if a NaN is in it, or if an infinity has been on the way of all its values.
@@ -201,10 +201,11 @@ def _name(expr: relay.Expr) -> str:
 
 
 def _is_computed(expr: relay.Expr) -> bool:
-    """True for a tensor that depends on an input."""
+    """True for a tensor of floats that depends on an input."""
     is_tensor = isinstance(expr, (relay.Call, relay.Var, relay.TupleGetItem))
     is_tensor = is_tensor and isinstance(expr.checked_type, tvm.ir.TensorType)
-    return is_tensor and bool(relay.analysis.free_vars(expr))
+    is_float = is_tensor and "float" in expr.checked_type.dtype
+    return is_float and bool(relay.analysis.free_vars(expr))
 
 
 def _put_lets_in_place(graph: Graph) -> list[relay.Expr]:
