@@ -2,11 +2,23 @@
 
 import numpy as np
 import pytest
+import tvm
 from tvm import relay
 
+import tvm_reorder
 from tvm_reorder import Reason, Status
 
-from .networks import assert_same_results, constant, conv2d, image, max_pool, module
+from .networks import (
+    TARGET,
+    assert_same_results,
+    channels_first,
+    constant,
+    conv2d,
+    image,
+    max_pool,
+    module,
+    only_site,
+)
 
 RNG = np.random.default_rng(13)
 
@@ -82,6 +94,38 @@ def test_nor_is_a_composite_rounded_where_it_stands(name):
     picture, _ = pictures()
     (site,) = assert_same_results(module(pooled.astype("float32")), {"x": picture}).sites
     assert site.status is Status.REFUSED
+
+
+NARROW = relay.tanh(image(dtype="bfloat16", channels=4)).astype("float32")
+LOWEST = constant(np.finfo("float32").min)
+WRITES_A_CONSTANT = {
+    "a clamp": max_pool(relay.clip(conv2d(image()), -1, 1).astype("bfloat16")),
+    "signs": max_pool(NARROW * channels_first([1, -1, 1, -1])),
+    "a padding": max_pool(relay.nn.pad(NARROW, [(0, 0), (0, 0), (1, 1), (1, 1)], LOWEST)),
+}
+
+
+AOT = {"executor": relay.backend.Executor("aot", {"interface-api": "packed"})}
+LINKED = {"executor": relay.backend.Executor("graph", {"link-params": True})}
+BUILDS = {"aot": (AOT, {}), "linked": (LINKED, {}), "fused": ({}, {"relay.FuseOps.link_params": 1})}
+
+
+@pytest.mark.parametrize("name", WRITES_A_CONSTANT)
+def test_no_bfloat16_constant_is_written_where_tvm_compiles_none(name):
+    mod = module(WRITES_A_CONSTANT[name].astype("float32"))
+    options = {"licence": "ulp:any", "decision": "exchange"}
+
+    def build_site(arguments, config):
+        context = tvm.transform.PassContext(opt_level=3, config=config)
+        with context, tvm_reorder.enabled(**options) as report:
+            relay.build(mod, TARGET, runtime=relay.backend.Runtime("cpp"), **arguments)
+        return report.sites[0]
+
+    for build in BUILDS.values():
+        assert build_site(*build).refusal.reason is Reason.NOT_COMPILED
+    assert only_site(mod, **options).refusal.reason is Reason.NOT_COMPILED  # for a later AOT build
+    site = build_site({}, {})
+    assert site.status is Status.EXCHANGED, site.explanation
 
 
 def test_a_pool_reads_wider_values_behind_a_cast():

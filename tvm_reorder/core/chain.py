@@ -79,6 +79,10 @@ class Chain:
         sign each; else 0.
     pad_value : float or None
         What an explicit padding between the chain and the pool writes; see ``padding.py``.
+    is_padded : bool
+        True if there is an explicit padding between the chain and the pool.
+    links_constants : bool
+        True if constants may be compiled into the kernels.
     zeros : Refusal or None
         Set if the sign of a zero that the pool yields makes a difference to what follows.
     obstacle : Refusal or None
@@ -104,6 +108,8 @@ class Chain:
     pool_kernel: Refusal | None = None
     filters: int = 0
     pad_value: float | None = None
+    is_padded: bool = False
+    links_constants: bool = False
     zeros: Refusal | None = None
     obstacle: Refusal | None = None
     totals: tuple[MonotoneMap, ...] = ()

@@ -20,6 +20,8 @@ Side conditions, each with its reason
     * No integer step can wrap, neither one that moves nor one above it in the same kernel: to TVM
       and LLVM overflow is undefined, and they simplify what follows as if there were none
       (max(x * x, 0) to x * x).  The interval of values is followed up the chain.
+    * It writes no constant of bfloat16 where constants are compiled into the kernels, as for AOT:
+      TVM 0.19 compiles none of that dtype (``src/relay/backend/te_compiler_cache.cc``).
     * The exchange saves evaluations.
 
 Which of several objections is named
@@ -156,6 +158,7 @@ def _try_links(chain: Chain, config: ReorderConfig) -> Iterator[_Trial]:
         evaluations = _count(chain, index + 1, ends, clamps)
         useless = () if evaluations.is_saving else (_no_saving(evaluations),)
         own = _find_objections(total, ends, chain, index, config)
+        own += _find_unlinked(chain, index + 1, ends, clamps)
         yield _Trial(index + 1, ends, (*general, *shared, *own, *useless), clamps, evaluations)
 
 
@@ -223,6 +226,21 @@ def _find_objections(
         )
         found.append(find_nan_objection(total, chain, index, clamps) if licence.nan else None)
     return [refusal for refusal in found if refusal is not None]
+
+
+def _find_unlinked(chain: Chain, moved: int, ends: Ends, clamps: bool) -> list[Refusal]:
+    """Set if the exchange would write a constant that TVM does not compile into a kernel."""
+    base, own = chain.base_dtypes[moved], chain.base_dtypes[0]
+    has_signs = len(ends.signs) > 1 and not _folds_signs(chain, moved, ends)
+    is_padded_anew = chain.is_padded and base != own
+    written = {own: clamps, base: has_signs or is_padded_anew}
+    if base == own:
+        written = {own: clamps or has_signs}
+    if not chain.links_constants or not written.get("bfloat16"):
+        return []
+    subject, actual = "a constant that the exchange writes", "of bfloat16"
+    required = "of a dtype that TVM compiles into a kernel (executor aot, or link-params)"
+    return [Refusal(Reason.NOT_COMPILED, subject, actual, required)]
 
 
 def _padding_refusal(ends: Ends, chain: Chain, index: int) -> Refusal | None:

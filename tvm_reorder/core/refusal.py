@@ -35,6 +35,7 @@ class Reason(Enum):
     NEGATIVE_INFINITY = "negative-infinity"
     NAN = "nan"
     ZERO_SIGN = "zero-sign"
+    NOT_COMPILED = "not-compiled"
     NO_SAVING = "no-saving"
     BRANCHES_DIFFER = "branches-differ"
     FUSION = "fusion"

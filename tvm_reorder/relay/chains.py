@@ -124,6 +124,7 @@ def read_chain(
         pool_kernel=scene.pairs.kernels.doubt_pool(pool),
         filters=_count_filters(graph, base, steps, scene),
         pad_value=scene.pool.pad_value,
+        is_padded=scene.pool.pad is not None,
         zeros=_find_sign_reader(scene),
         totals=tuple(_describe_prefixes(steps, scene)),
         plane_shape=scene.pool.plane_shape,

@@ -35,6 +35,8 @@ class Surroundings:
         What keeps every site as it is.
     others_divide : bool
         True if another function of the module may tell +0 from -0.
+    links_constants : bool
+        True if constants may be compiled into the kernels.
     """
 
     target: str
@@ -42,6 +44,7 @@ class Surroundings:
     kernels: Kernels
     obstacle: Refusal | None = None
     others_divide: bool = False
+    links_constants: bool = False
 
 
 def read_surroundings(
@@ -61,12 +64,24 @@ def read_surroundings(
         read_kernels(context, apart, in_build, any_target, fast_math),
         _find_fusion_limit(context) or _find_fast_math_flag(config),
         any(isinstance(other, relay.Function) and has_readers(other) for other in others),
+        not in_build or _links_constants(mod, context),
     )
 
 
 def are_apart(context: tvm.transform.PassContext) -> bool:
     """True if FuseOps will leave each operator a kernel of its own."""
     return context.opt_level == 0 or _read_fusion_limit(context) == 1
+
+
+def _links_constants(mod: tvm.IRModule, context: tvm.transform.PassContext) -> bool:
+    """True for AOT, and where the executor or FuseOps is told to.
+
+    As ``src/relay/transforms/fuse_ops.cc`` decides it, but that an executor that links links them
+    all (``src/target/llvm/codegen_params.cc``), whatever FuseOps is told.
+    """
+    executor = (mod.attrs or {}).get("executor")
+    is_told = executor is not None and bool((executor.attrs or {}).get("link-params", False))
+    return is_told or bool((context.config or {}).get("relay.FuseOps.link_params", False))
 
 
 def _read_fusion_limit(context) -> int | None:

@@ -100,7 +100,9 @@ class Judge:
         match, window = rule.read(self._graph, pool, scene), str(facts.window)
         if match is None:
             return Verdict(None, None, window)
-        chain = replace(match.chain, obstacle=around.obstacle)
+        chain = replace(
+            match.chain, obstacle=around.obstacle, links_constants=around.links_constants
+        )
         return Verdict(rule.check(chain, config), match, window)
 
 
