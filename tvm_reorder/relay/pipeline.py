@@ -11,7 +11,8 @@ Mechanism
     A `PassInstrument` is called right before each pass with the module that the pass will get, and
     may update its functions in place.  The module is TVM's own by then (InferType, which
     FlattenAtrousConv requires, has just copied it), so the caller's module stays as it was.  If
-    FlattenAtrousConv is disabled, FuseOps is the fallback.
+    FlattenAtrousConv is disabled, FuseOps is the fallback.  Who runs one of these by himself inside
+    a block is not building: what begins the list has to have run before.
 
 Outside a build
     `reorder` runs TVM's own ``optimize``, which is `relay.build` up to code generation, under the
@@ -58,8 +59,8 @@ from .op.conv2d_max_pool2d import NAME as FUSED
 from .passes import ReorderActivations
 
 logger = logging.getLogger("tvm_reorder")
-_FIRST_PASS = "SimplifyInference"  # runs at every level, and nowhere else in the pipelines
 _NAMELESS = "ToBasicBlockNormalForm"  # drops the pools' names
+_FIRST_PASSES = (_NAMELESS, "qnn.Legalize")  # they begin the list, at every level
 _ANCHOR = "FlattenAtrousConv"
 _FALLBACK_ANCHOR = "FuseOps"
 _TYPING = "InferType"
@@ -109,12 +110,8 @@ class Session(PassInstrument):
         if info.name == _NAMELESS and not self._is_busy:
             with suppress(Exception):  # names are not worth a build
                 self._thread.names = name_pools(mod)
-        if info.name == _FIRST_PASS:
-            self._thread.is_done = False
-        is_late = info.name == _FALLBACK_ANCHOR and not getattr(self._thread, "is_done", True)
-        if info.name != _ANCHOR and not is_late:
+        if not self._has_come(info.name):
             return
-        self._thread.is_done = True
         self._thread.is_busy = True
         try:
             self._take_place(mod)
@@ -123,9 +120,37 @@ class Session(PassInstrument):
 
     def run_after_pass(self, mod, info):
         """Put the pools' names back behind the pass that drops them."""
-        if info.name == _NAMELESS and _session.get() is self and not self._is_busy:
+        if _session.get() is not self:
+            return
+        self._leave()
+        if info.name == _NAMELESS and not self._is_busy:
             with suppress(Exception):
                 give_names(mod, self._names())
+
+    def _has_come(self, name: str) -> bool:
+        """True if the place of the pass is right before a pass that begins now.
+
+        For each pass that is running there is a level, of what it runs itself, such as a build of
+        a constant: True from the first pass of the list on, until the place has come.
+        """
+        levels = self._levels
+        is_place = levels[-1] and name in (_ANCHOR, _FALLBACK_ANCHOR)
+        levels[-1] = (levels[-1] and not is_place) or name in _FIRST_PASSES
+        levels.append(False)
+        return is_place and not self._is_busy
+
+    def _leave(self) -> None:
+        """A pass has ended: what it has begun and not ended, the next one may end."""
+        levels = self._levels
+        if len(levels) > 1:
+            is_open = levels.pop()
+            levels[-1] = levels[-1] or is_open
+
+    @property
+    def _levels(self) -> list[bool]:
+        if not hasattr(self._thread, "levels"):
+            self._thread.levels = [False]
+        return self._thread.levels
 
     @property
     def _is_busy(self) -> bool:
