@@ -120,3 +120,30 @@ def test_negative_zeros_become_positive_as_compiled(forget):
 
 def ones(*shape):
     return relay.const(np.ones(shape, "float32"))
+
+
+def in_a_closure(x):
+    variable, inner = relay.var("g"), relay.var("p", shape=(1, 4, 4, 4))
+    return relay.Let(variable, relay.Function([inner], number(1) / inner), variable(x))
+
+
+def through_a_closure(x):
+    variable, inner = relay.var("g"), relay.var("p", shape=(1, 4, 4, 4))
+    closure = relay.Function([inner], relay.floor(inner))
+    return relay.Let(variable, closure, number(1) / variable(x))
+
+
+def through_a_reference(x):
+    return number(1) / relay.RefRead(relay.RefCreate(x))
+
+
+@pytest.mark.parametrize("steps", [in_a_closure, through_a_closure, through_a_reference])
+def test_nobody_follows_what_hides_a_value(steps):
+    assert site_before(steps).refusal.reason is Reason.ZERO_SIGN
+
+
+def test_what_hides_a_value_from_no_reader_does_no_harm():
+    variable, inner = relay.var("g"), relay.var("p", shape=(1, 4, 4, 4))
+    closure = relay.Function([inner], relay.tanh(inner))
+    site = site_before(lambda x: relay.Let(variable, closure, variable(x)))
+    assert site.status is Status.EXCHANGED

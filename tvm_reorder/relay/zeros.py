@@ -7,6 +7,9 @@ What forgets the sign
     * f with f(-0) = f(+0): exp, |x|, x * x, comparisons, a clip above 0.
     * x + c with a number c other than 0: a sum that cancels to zero is +0.
     * Sums of products and averages: they start from +0, and +0 - 0 is +0.
+
+Where a value may go into a closure, a constructor or a reference, nobody follows it here: any
+reader in the function may be its reader.
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ def find_sign_readers(graph: FunctionGraph, others_divide: bool) -> dict[relay.E
     if not others_divide and graph.operators.isdisjoint(_READERS):
         return {}
     backwards = graph.order[::-1]
+    if any(map(_is_hidden, backwards)):
+        return dict.fromkeys(backwards, "a function that is a value, or what it is called with")
     stands_for = _find_values(backwards)
     found: dict[relay.Expr, str] = (
         {graph.function.body: "another function"} if others_divide else {}
@@ -57,6 +62,13 @@ def find_sign_readers(graph: FunctionGraph, others_divide: bool) -> dict[relay.E
                 found.setdefault(value, reader)
                 found.update({other: reader for other in stands_for.get(value, ())})
     return found
+
+
+def _is_hidden(expr: relay.Expr) -> bool:
+    """True for what takes values along unseen: closures, constructors, matches and references."""
+    if isinstance(expr, relay.Call):
+        return not isinstance(expr.op, (Op, relay.Function, relay.GlobalVar))
+    return isinstance(expr, (relay.Match, relay.RefCreate, relay.RefRead, relay.RefWrite))
 
 
 def _find_values(order) -> dict[relay.Expr, list[relay.Expr]]:
