@@ -698,3 +698,94 @@ def test_a_scalar_of_two_kernels_is_no_literal(name, value):
     values[0, :, ::2, ::2] = np.inf if value == 0 else 1.0
     same, report = compare(mod, {"x": values}, RUNS[BEST], 3)
     assert same and report.sites[0].status is Status.REFUSED, report
+
+
+# --- what the steps, and what stands behind the pool, take besides --------------------------------
+
+
+def vectors(count: int, *names: str):
+    """Inputs with a number for each channel, and what to give for them."""
+    rng = np.random.default_rng(2)
+    values = {name: rng.normal(size=(count, 1, 1)).astype("float32") for name in names}
+    return [relay.var(name, shape=(count, 1, 1)) for name in names], values
+
+
+def dilated(data, channels: int):
+    """A convolution of TOPI's generic schedule, which stores each product."""
+    weight = constant(np.random.default_rng(3).normal(size=(channels, 1, 3, 3)) * 0.3)
+    options = {"channels": channels, "groups": channels, "dilation": (2, 2), "padding": (2, 2)}
+    return relay.nn.conv2d(data, weight, kernel_size=(3, 3), **options)
+
+
+def assert_same(mod, inputs):
+    """The report of a build that compares equal."""
+    rng = np.random.default_rng(0)
+    shapes = {p.name_hint: [int(e) for e in p.type_annotation.shape] for p in mod["main"].params}
+    drawn = {n: rng.normal(size=shape).astype("float32") for n, shape in shapes.items()}
+    same, report = compare(mod, {**drawn, **inputs}, RUNS[BEST], 3)
+    assert same, report
+    return report
+
+
+@pytest.mark.parametrize("activation", [relay.tanh, relay.abs])
+def test_a_pair_in_what_a_step_takes_besides(activation):
+    """It goes from the producer's kernel, which stores the product, into the pool's."""
+    channels = 300
+    (v, s, t), values = vectors(channels, *"vst")
+    data = dilated(relay.var("x", shape=(1, channels, 8, 8)), channels)
+    mod = module(relay.nn.max_pool2d(activation(data + (v * s + t)), (2, 2), (2, 2)))
+    assert assert_same(mod, values).sites[0].refusal.reason is Reason.CONTRACTION
+    plain = module(relay.nn.max_pool2d(activation(data + t), (2, 2), (2, 2)))
+    assert assert_same(plain, {"t": values["t"]}).sites[0].status is Status.EXCHANGED
+
+
+def test_a_convolution_that_a_step_takes_besides_may_take_the_step_along():
+    channels = 300
+    beside = dilated(relay.var("z", shape=(1, channels, 1, 1)), channels)
+    data = relay.var("x", shape=(1, channels, 6, 6))
+    scale, shift = (
+        constant(np.linspace(*ends, channels).reshape(-1, 1, 1)) for ends in ((0.3, 2), (-1, 1))
+    )
+    mod = module(relay.nn.global_max_pool2d(relay.tanh(beside + data) * scale + shift))
+    assert assert_same(mod, {}).sites[0].status is Status.REFUSED
+    mod = module(relay.nn.global_max_pool2d(relay.tanh(beside + data)))
+    assert assert_same(mod, {}).sites[0].status is Status.EXCHANGED
+
+
+@pytest.mark.parametrize("count", [100, 252])
+def test_a_kernel_that_may_be_full(count):
+    """The operator that is one too many begins another kernel, between a product and a sum."""
+    value = relay.nn.max_pool2d(relay.nn.relu(image_of("NCHW")), (2, 2), (2, 2))
+    for _ in range(count):
+        value = relay.abs(value)
+    rng = np.random.default_rng(1)
+    factor, addend = (constant(rng.normal(size=(CHANNELS, 1, 1))) for _ in range(2))
+    (site,) = assert_same(module(value * factor + addend), {}).sites
+    assert (site.status is Status.EXCHANGED) == (count == 100), site.explanation
+
+
+def test_a_scalar_that_a_composite_takes_twice():
+    x, three = image_of("NCHW"), number(3)
+    pooled = relay.nn.max_pool2d(relay.maximum(x / three, relay.tanh(x) / three), (2, 2), (2, 2))
+    assert assert_same(module(pooled), {}).sites[0].refusal.reason is Reason.SHARED
+
+
+@pytest.mark.parametrize("place", ["above", "behind"])
+def test_a_scalar_of_what_a_step_takes_besides(place):
+    three, x = number(3), image_of("NCHW")
+    (v,), values = vectors(CHANNELS, "v")
+    below = relay.nn.relu(x / three) + relay.var("y", shape=(1, CHANNELS, SIZE, SIZE))
+    data = below if place == "above" else x
+    pooled = relay.nn.max_pool2d(relay.tanh(data + relay.nn.relu(v / three)), (2, 2), (2, 2))
+    body = pooled if place == "above" else relay.tanh(pooled) / three
+    assert assert_same(module(body), values).sites[0].status is Status.REFUSED
+
+
+@pytest.mark.parametrize("operator", ["divide", "floor_divide", "trunc_divide", "floor_mod", "mod"])
+def test_a_scalar_that_another_operator_divides_by(operator):
+    factor = number(41)
+    (v,), values = vectors(8, "v")
+    values = {"v": (np.arange(1, 9, dtype="float32") * 41).reshape(8, 1, 1)}
+    divided = relay.Call(relay.op.get(operator), [v, factor])
+    reduced = relay.max(relay.nn.relu(image_of("NCHW") * factor), axis=[2, 3], keepdims=True)
+    assert_same(module(relay.maximum(reduced, divided)), values)

@@ -251,3 +251,18 @@ def test_an_extracted_site_is_whole():
     (extracted,) = extract_sites(prepared, report)
     text = text_of(extracted.mod)
     assert all(name in text for name in ("conv2d", "multiply", "add", "tanh", "max_pool2d"))
+
+
+@pytest.mark.parametrize("in_tuple", [False, True])
+@pytest.mark.parametrize("opt_level", [1, 3])
+def test_a_constant_bound_by_a_let_is_no_literal(in_tuple, opt_level):
+    """Divided by, it would be a factor; elsewhere than at the site, too."""
+    x, y = relay.var("x", shape=(1, 8, 12, 12)), relay.var("y", shape=(1, 8, 12, 12))
+    bound, three = relay.var("t"), relay.const(3.0)
+    value = relay.Tuple([three, y]) if in_tuple else three
+    divisor = relay.TupleGetItem(bound, 0) if in_tuple else bound
+    divided = (relay.TupleGetItem(bound, 1) if in_tuple else y) / divisor
+    body = relay.Let(bound, value, relay.Tuple([max_pool(relay.tanh(x)), divided]))
+    rng = np.random.default_rng(0)
+    inputs = {name: rng.normal(size=(1, 8, 12, 12)).astype("float32") for name in "xy"}
+    assert_same_results(module(body), inputs, opt_level=opt_level)

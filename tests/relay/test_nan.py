@@ -182,3 +182,18 @@ def test_nothing_is_known_of_other_targets():
     mod = module(max_pool(relay.var("x", shape=(1, 4, 8, 8)) + relay.const(1.0)))
     site = only_site(mod, licence="nan", target="c")
     assert site.refusal.reason is Reason.NAN
+
+
+@pytest.mark.parametrize("axis, is_allowed", [([1, 2, 3], False), ([1, 3], False), ([2, 3], True)])
+def test_a_reduction_over_channels_goes_through_them_as_they_lie(axis, is_allowed):
+    """A prelu ends the blocks in which AlterOpLayout lays them; without it they go on."""
+    x = relay.var("x", shape=(2, 16, 8, 8))
+    weight = constant(np.eye(16).reshape(16, 16, 1, 1))
+    conv = relay.nn.conv2d(x, weight, channels=16, kernel_size=(1, 1))
+    mod = module(relay.max(relay.nn.prelu(conv, constant([0.1] * 16)), axis=axis, keepdims=True))
+    (stock, _), (ours, report) = build(mod), build(mod, "nan")
+    assert (report.sites[0].status is Status.EXCHANGED) == is_allowed, report
+    for seed in range(4):
+        values = np.random.default_rng(seed).normal(size=(2, 16, 8, 8)).astype("float32")
+        values[0, :, 3, 5] = NAN
+        assert same(*execute(stock, {"x": values}), *execute(ours, {"x": values}))

@@ -235,6 +235,7 @@ def test_every_reason_has_a_case():
     elsewhere = {Reason.NOT_A_MAX_POOL, Reason.NEGATIVE_INFINITY, Reason.NEGATIVE_SLOPE}  # below
     elsewhere.add(Reason.FUSION)  # in test_fusion.py
     elsewhere.add(Reason.NAN)  # in test_nan.py
+    elsewhere.add(Reason.LAYOUT)  # in test_layouts.py
     elsewhere.add(Reason.NOT_COMPILED)  # in test_mixed_precision.py
     elsewhere.add(Reason.INTERNAL_ERROR)  # in test_internal_errors.py
     asserted = {reason for reason, _ in CASES.values()} | elsewhere

@@ -26,7 +26,7 @@ class Link:
     steps : int
         Elementwise operators the step is made of; 0 if no code comes of it, and nobody is told.
     shared : Refusal or None
-        Set if the step's value is wanted elsewhere too.
+        Set if the step has to stay, because its value is wanted elsewhere too, say.
     inseparable : Refusal or None
         Set if the value that the step takes cannot stand at the end of a kernel.
     inside : tuple of pairs
@@ -81,6 +81,8 @@ class Chain:
         What an explicit padding between the chain and the pool writes; see ``padding.py``.
     is_padded : bool
         True if there is an explicit padding between the chain and the pool.
+    is_order_open : bool
+        True if a window's values may come in another order behind the exchange.
     links_constants : bool
         True if constants may be compiled into the kernels.
     zeros : Refusal or None
@@ -109,6 +111,7 @@ class Chain:
     filters: int = 0
     pad_value: float | None = None
     is_padded: bool = False
+    is_order_open: bool = False
     links_constants: bool = False
     zeros: Refusal | None = None
     obstacle: Refusal | None = None

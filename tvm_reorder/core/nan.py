@@ -10,6 +10,8 @@ Identity
 Side conditions
     * Every step is known to give NaN for NaN *as compiled*: relu(NaN) is 0, clip(NaN) its upper
       bound, sign(NaN) 0, maximum and minimum answer their second operand.
+    * A window's values come in the same order.  AlterOpLayout lays channels out in blocks as far as
+      the steps let it, and a reduction over channels goes through them as they lie.
     * No NaN arises: log(-1), sqrt(-1), inf * 0.  The numbers from which a rising step makes a NaN
       lie at the ends of its domain, so the ends, evaluated, tell.
     * Every window ends in a real element.  Behind a NaN, padding answers the lowest finite value
@@ -56,6 +58,9 @@ def find_nan_objection(
     forgetful = next((link for link in links if not link.keeps_nan), None)
     if can_enter and forgetful is not None:
         return _refuse(f"what {forgetful.map.name} gives for NaN", "a number, or not known", "NaN")
+    if can_enter and chain.is_order_open:
+        subject = "the order in which a reduction over channels goes through them"
+        return _refuse(subject, "that of a layout which the exchange may change", "as before")
     if _may_arise(total, dtype):
         subject = f"what {links[-1].map.name} gives for a number"
         return _refuse(subject, "NaN at times, or not known", "a number")

@@ -36,6 +36,7 @@ class Reason(Enum):
     NAN = "nan"
     ZERO_SIGN = "zero-sign"
     NOT_COMPILED = "not-compiled"
+    LAYOUT = "layout"
     NO_SAVING = "no-saving"
     BRANCHES_DIFFER = "branches-differ"
     FUSION = "fusion"

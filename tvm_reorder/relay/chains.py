@@ -21,14 +21,17 @@ from ..core.refusal import Reason, Refusal, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
 from .facts import read_dtype, read_shape
 from .flat_prelu import read_flat_prelu
-from .fused_with import find_anchor, is_elementwise_kernel
+from .fused_with import ANCHORED, find_anchor, find_kernel, is_elementwise_kernel
 from .integer_bounds import find_overflow_behind, read_integer_bound
+from .layouts import may_be_blocked, shows_layout
 from .moves import Moves, as_moved, is_flat_prelu, is_move, read_moves, undo_one_another
 from .nan import do_keep_nan
 from .operands import explain_unknown, find_source, shrink
 from .operators import read_operator
+from .pairs import climb_operands, list_operands
 from .patterns import AVERAGE_POOLS, MAX_POOLS, PRODUCERS
 from .quantised import build_signed_rounding, find_inseparable, read_signed_rounding
+from .reductions import drops_axes, is_reduction, read_reduced_axes
 from .scene import Scene
 from .signs import count_filters
 from .sites import FunctionGraph, op_name
@@ -41,6 +44,7 @@ from .steps import (
     find_shared_scalar,
     find_sharing,
     has_windows_of,
+    needs_axes,
     read_rebuilding,
 )
 from .two_arguments import TWO_ARGUMENTS
@@ -72,7 +76,7 @@ def read_steps(
         else:
             step = _read_step(graph, base, scene, wanted)
         if isinstance(step, Step):
-            step = _refuse_repeating(step) or step
+            step = _refuse_repeating(step) or _hold_for_scalars(graph, step)
         if not isinstance(step, Step):
             undone = _read_undone_moves(graph, base, wanted, steps)
             return [*steps, *undone], undone[0].source if undone else base, step
@@ -98,6 +102,31 @@ def _refuse_repeating(step: Step) -> Refusal | None:
     return Refusal(Reason.NO_SAVING, subject, actual, "as many as it takes")
 
 
+def _hold_for_scalars(graph: FunctionGraph, step: Step) -> Step:
+    """The step, held where it is if it, or what it takes, has a scalar that others share."""
+    found = step.link.shared or find_shared_scalar(graph, [*step.region, *climb_operands(step)])
+    return replace(step, link=replace(step.link, shared=found)) if found else step
+
+
+def _heed_layout(graph: FunctionGraph, pool: relay.Call, base, steps: list[Step]) -> list[Step]:
+    """The steps, those held where they are that would change a layout that shows."""
+    is_reshaped = drops_axes(pool) and any(map(needs_axes, steps))
+    if not is_reshaped and not any(step.moves for step in steps):
+        return steps
+    if not may_be_blocked(base) or not shows_layout(graph, pool):
+        return steps
+    held = (_hold(step) if is_reshaped and needs_axes(step) else step for step in steps)
+    return [replace(step, may_lose_moves=False) for step in held]
+
+
+def _hold(step: Step) -> Step:
+    """A step that needs axes behind a reduction that drops them, which a reshape would restore."""
+    subject = f"what {op_name(step.result)} takes behind a max that drops axes"
+    required, lift = "a number, for what follows depends on the layout", "keepdims keeps the axes"
+    refusal = Refusal(Reason.LAYOUT, subject, "of several values", required, lift)
+    return replace(step, link=replace(step.link, shared=step.link.shared or refusal))
+
+
 def read_chain(
     graph: FunctionGraph, pool: relay.Call, top: relay.Expr, scene: Scene
 ) -> tuple[Chain, list[Step]]:
@@ -108,6 +137,7 @@ def read_chain(
     if not steps and stop is None:
         actual = _describe_base(graph, base)
         stop = Refusal(Reason.NO_ACTIVATION, "what the pool reads", actual, "an activation")
+    steps = _heed_layout(graph, pool, base, steps)
     dtypes = (scene.pool.dtype, *(read_dtype(step.source) or "" for step in steps))
     bound = read_integer_bound(base) if is_integer(dtypes[-1]) else None
     chain = Chain(
@@ -121,10 +151,11 @@ def read_chain(
         stop=stop,
         pairs=scene.pairs.read(pool, top, base, steps),
         producer_kernel=_doubt_producer(graph, pool, top, base, steps, scene),
-        pool_kernel=scene.pairs.kernels.doubt_pool(pool),
+        pool_kernel=scene.pairs.kernels.doubt_pool(pool) or _doubt_operands(graph, steps, scene),
         filters=_count_filters(graph, base, steps, scene),
         pad_value=scene.pool.pad_value,
         is_padded=scene.pool.pad is not None,
+        is_order_open=_is_order_open(pool, base),
         zeros=_find_sign_reader(scene),
         totals=tuple(_describe_prefixes(steps, scene)),
         plane_shape=scene.pool.plane_shape,
@@ -150,6 +181,29 @@ def _doubt_producer(graph, pool, top, base, steps, scene) -> Refusal | None:
     are_moved = any(step.moves for step in steps)
     anchor = find_anchor(graph, base, uses)
     return scene.pairs.kernels.doubt_producer(anchor, is_joined, are_moved, is_plain)
+
+
+def _is_order_open(pool: relay.Call, base: relay.Expr) -> bool:
+    """True for a reduction over channels that may lie in blocks."""
+    if not is_reduction(pool) or min(read_reduced_axes(pool)) > 1:
+        return False
+    return may_be_blocked(base)
+
+
+def _doubt_operands(graph: FunctionGraph, steps: list[Step], scene: Scene) -> Refusal | None:
+    """Why it is not known in which way a kernel computes the steps that what they take comes from.
+
+    A convolution or pool that gives as many values as the pool may take the steps along, instead.
+    """
+    for step in steps:
+        for operand in list_operands(step):
+            uses = count_uses(operand, step.region)
+            if find_kernel(graph, operand, uses).home in ANCHORED:
+                anchor = find_anchor(graph, operand, uses)
+                doubt = scene.pairs.kernels.doubt_producer(anchor)
+                if doubt:
+                    return doubt
+    return None
 
 
 def _describe_base(graph: FunctionGraph, base: relay.Expr) -> str:
@@ -278,7 +332,6 @@ def _read_single(graph, root, scene, shared) -> Step | Refusal | None:
     source = root.args[reading.data]
     if not has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
-    shared = shared or find_shared_scalar(graph, [root])
     described = scene.certified.describe(reading.map, root, source)
     keeps_nan, together = do_keep_nan([root], scene), find_inseparable(source)
     link = Link(described, read_dtype(root), count_steps([root]), shared, together, keeps_nan)

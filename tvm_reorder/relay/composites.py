@@ -32,7 +32,6 @@ from .steps import (
     Step,
     count_steps,
     count_uses,
-    find_shared_scalar,
     find_sharing,
     has_windows_of,
     read_rebuilding,
@@ -57,7 +56,6 @@ def read_composite(
         return described
     for call in region[1:]:
         shared = shared or find_sharing(graph, call, count_uses(call, region))
-    shared = shared or find_shared_scalar(graph, region)
     if not has_windows_of(source, scene):
         return varies(f"what {op_name(root)} broadcasts")
     keeps_nan = do_keep_nan(region, scene)

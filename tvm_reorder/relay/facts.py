@@ -288,7 +288,7 @@ class Padding:
     fills : bool
         False if it pads with the lowest value, as the pool itself would.
     value : float or None
-        What it pads with; None for an edge or a reflection.
+        What it pads with; None for an edge or a reflection, and for what only crops.
     """
 
     call: relay.Call
@@ -310,11 +310,12 @@ def read_padding(call, window_axes, graph: FunctionGraph) -> Padding | None:
     if mode != "constant":
         return Padding(call, fills=True)
     number = _read_pad_value(call.args[1], read_dtype(call))
-    if number is None:
-        return None
-    if number <= lowest_value(read_dtype(call)):
+    if number is not None and number <= lowest_value(read_dtype(call)):
         return Padding(call, fills=False)
-    return Padding(call, True, number.item()) if np.isfinite(number) else None
+    if not any(width > 0 for pair in _read_explicit_widths(call, range(rank)) for width in pair):
+        return Padding(call, fills=True)  # it crops, and writes nothing
+    is_known = number is not None and np.isfinite(number)
+    return Padding(call, True, number.item()) if is_known else None
 
 
 def _reads_outside(reflection: relay.Call) -> bool:

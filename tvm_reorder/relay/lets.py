@@ -13,8 +13,11 @@ Side conditions
       an ``annotation.stop_fusion`` in the graph.  FuseOps ends a kernel there just as well
       (``IndexedForwardGraphCreator`` in ``src/relay/transforms/fuse_ops.cc``), rules move it with
       the steps that it stands between, and `bind_fences` makes lets of it again.  So what is not
-      rewritten stays in the kernel in which it was.  What an ``nn`` pool reads needs no fence:
-      nothing is fused into a pool.
+      rewritten stays in the kernel in which it was.  What an ``nn`` pool reads needs no fence, for
+      nothing is fused into a pool; but a let also ends a blocked layout of AlterOpLayout's, and it
+      has one where that would show behind the pool (``layouts.py``).
+    * A scalar constant bound by a let, alone or in a tuple, is no literal in the kernels that read
+      it, and would be one without.  A function with such a let is read as it stands.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import tvm
 from tvm import relay
 from tvm.ir import Op
 
+from .layouts import shows_layout
 from .patterns import FENCE, MAX_POOLS
 from .sites import FunctionGraph, op_name
 
@@ -49,9 +53,14 @@ def open_graph(function: relay.Function) -> FunctionGraph:
     order = list(graph.order)
     if not graph.max_pools or not any(isinstance(expr, relay.Let) for expr in order):
         return graph
-    if not all(map(_is_plain, order)):
+    if not all(map(_is_plain, order)) or any(map(_binds_scalar, order)):
         return graph
-    unbound = _Unbound(order)
+    unfenced = {
+        pool
+        for pool in graph.max_pools
+        if op_name(pool) in MAX_POOLS and not shows_layout(graph, pool)
+    }
+    unbound = _Unbound(order, unfenced)
     untyped = _with_body(function, unbound.read(function.body))
     typed = relay.transform.InferType()(tvm.IRModule({"main": untyped}))["main"]
     places = {expr: n for n, expr in enumerate(_list(untyped.body))}
@@ -95,9 +104,12 @@ class _Unbound:
     ----------
     order : sequence of relay.Expr
         All of them, in post order.
+    unfenced : set of relay.Expr
+        Pools that may share a kernel with what they read.
     """
 
-    def __init__(self, order: Sequence[relay.Expr]):
+    def __init__(self, order: Sequence[relay.Expr], unfenced: set[relay.Expr]):
+        self._unfenced = unfenced
         self._bound = {let.var: let.value for let in order if isinstance(let, relay.Let)}
         self._made: dict[relay.Expr, relay.Expr] = {}
         self._fences: dict[relay.Expr, relay.Expr] = {}
@@ -112,7 +124,7 @@ class _Unbound:
         return self._made.get(expr, expr)
 
     def _make(self, expr: relay.Expr) -> relay.Expr:
-        copied = _copy(expr, self.read if op_name(expr) in MAX_POOLS else self._use)
+        copied = _copy(expr, self.read if expr in self._unfenced else self._use)
         if isinstance(expr, relay.TupleGetItem) and not isinstance(expr.tuple_value, relay.Tuple):
             whole = copied.tuple_value
             return whole.fields[expr.index] if isinstance(whole, relay.Tuple) else copied
@@ -138,6 +150,16 @@ def _is_plain(expr: relay.Expr) -> bool:
     if isinstance(expr, relay.Call):
         return isinstance(expr.op, Op) and not expr.op.get_attr("TOpIsStateful")
     return isinstance(expr, _PLAIN)
+
+
+def _binds_scalar(expr: relay.Expr) -> bool:
+    return isinstance(expr, relay.Let) and _holds_scalar(expr.value)
+
+
+def _holds_scalar(value: relay.Expr) -> bool:
+    if isinstance(value, relay.Tuple):
+        return any(map(_holds_scalar, value.fields))
+    return isinstance(value, relay.Constant) and not value.data.shape
 
 
 def _list(body: relay.Expr) -> list[relay.Expr]:

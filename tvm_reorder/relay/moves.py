@@ -25,7 +25,9 @@ Side conditions
     * A product above the operator and a sum below it stay apart: TVM may make one kernel of them,
       with one rounding, or two.
 
-The moves stay between the chain's input and the pool, unless they undo one another.  ``split`` is
+The moves stay between the chain's input and the pool.  Those that undo one another go, unless the
+layout shows in which AlterOpLayout hands on what the pool yields (``layouts.py``).  Between two
+that a step stood between there is a guard then, or SimplifyExpr would take them away.  ``split`` is
 none of them: the value that it takes is used as often as it has parts that anyone wants.
 
 Sources: ``src/tir/ir/data_layout.cc`` for `_carry_layout`; for `needs_gap` ``SimplifyTranspose`` in

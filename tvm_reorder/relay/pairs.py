@@ -24,14 +24,22 @@ Pairs inside one operator
     * Any operator that is not known here, such as floor_mod or an interpolation.
 
 Where pairs are looked for
-    In every kernel that the exchange changes: among the steps, among what the value below them is
-    computed from without leaving its kernel, and behind the pool.
+    In every kernel that the exchange changes: among the steps and behind the pool, with what either
+    takes besides, and among what the value below the steps is computed from without leaving its
+    kernel.
+
+Which kernel that is
+    A kernel has at most 256 operators, where the one that would be too many begins another
+    (``kMaxFusedOps`` in ``src/relay/transforms/fuse_ops.cc``); near that number every pair is
+    fragile.
+    What a step takes besides may come from a kernel that takes the step along, once its values are
+    as few; that one has to be known, too (``chains.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -83,6 +91,7 @@ _FUSED_SUMS = frozenset(["add", "nn.bias_add"])  # with these products, by Lower
 _FUSED_PRODUCTS = frozenset(["multiply", "divide"])
 _NO_CHOICE = _NO_PRODUCTS.union(["multiply", "divide", "power"])
 _MOST = 256  # operators looked at above the steps: FuseOps puts no more into a kernel
+_MANY = 200  # in a kernel that the exchange may bring to that number
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,8 @@ class Behind:
         Values that are used more than once.
     pools : sequence of relay.Call
         All max pools.
+    graph : FunctionGraph or None
+        The function.
     """
 
     summands: frozenset[relay.Expr] = frozenset()
@@ -111,6 +122,7 @@ class Behind:
     differences: dict[relay.Expr, list[relay.Expr]] = field(default_factory=dict)
     shared: frozenset[relay.Expr] = frozenset()
     pools: Sequence[relay.Call] = ()
+    graph: FunctionGraph | None = None
 
 
 def read_behind(graph: FunctionGraph, kernels: Kernels) -> Behind:
@@ -139,7 +151,7 @@ def read_behind(graph: FunctionGraph, kernels: Kernels) -> Behind:
         elif expr in differences and (is_move(expr) or op_name(expr) in IDENTICAL):
             differences.setdefault(expr.args[0], []).extend(differences[expr])
     sets = (frozenset(each) for each in (summands, paired, fragile))
-    return Behind(*sets, differences, shared, graph.max_pools)
+    return Behind(*sets, differences, shared, graph.max_pools, graph)
 
 
 @dataclass(frozen=True)
@@ -179,7 +191,32 @@ class PairReader:
         found = [*behind, *self._read_above(base, beyond)]
         for k, step in enumerate(steps):
             found += self._read_step(k, step, owners, beyond)
+            found += self._read_inside(k, climb_operands(step))
+        others, count = self._list_behind(pool)
+        found += self._read_inside(BEHIND, _climb_all(others))
+        if count + len(owners) > _MANY:
+            found = [replace(pair, is_fragile=True) for pair in found]
         return tuple(dict.fromkeys(found))
+
+    def _read_inside(self, place: int, values: Iterable[relay.Expr]) -> Iterator[Pair]:
+        """The pairs in values that are computed with the operators of a place."""
+        for expr in values:
+            if own := _name_own_pair(expr, self.kernels):
+                yield Pair(place, place, own, True, is_own=place != BEHIND)
+            for met in _find_met(expr, self.kernels, self.behind.shared, {}):
+                yield Pair(place, place, met.name, met.is_fragile)
+
+    def _list_behind(self, pool: relay.Call) -> tuple[list[relay.Expr], int]:
+        """What the operators in a pool's kernel behind it take besides, and how many they are."""
+        waiting, seen, others = [pool], {pool}, []
+        while waiting:
+            for call in self.behind.graph.calls_with(waiting.pop()) if self.behind.graph else ():
+                if call not in seen and read_pattern(call) <= OpPattern.BROADCAST:
+                    seen.add(call)
+                    waiting.append(call)
+        for call in seen - {pool}:
+            others += [operand for operand in call.args if operand not in seen]
+        return others, len(seen)
 
     def _read_merged(self, pool, steps) -> Iterator[Pair]:
         """Pairs that come together because EliminateCommonSubexpr makes one of two pools."""
@@ -229,6 +266,22 @@ class PairReader:
                 yield Pair(beyond, beyond, met.name, met.is_fragile)
         if len(found) > _MOST:
             yield Pair(beyond, beyond, "a product and a sum")
+
+
+def list_operands(step) -> list[relay.Expr]:
+    """What the operators of a step take besides its data."""
+    found = (operand for call in step.region for operand in call.args)
+    return [each for each in found if each not in step.region and not each.same_as(step.source)]
+
+
+def climb_operands(step) -> Iterator[relay.Expr]:
+    """What is computed in the kernel of a step for it to take besides its data."""
+    return _climb_all(list_operands(step))
+
+
+def _climb_all(values: Iterable[relay.Expr]) -> Iterator[relay.Expr]:
+    for value in values:
+        yield from islice(_climb(value, _find_above), _MOST)
 
 
 def _is_alike(pool: relay.Call, other: relay.Call) -> bool:

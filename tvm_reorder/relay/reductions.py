@@ -8,10 +8,12 @@ Identity
 Side conditions
     * There is an axis to reduce, and none of the extents is 0 or, of those reduced, open.
     * Constants of the moved steps do not vary along the reduced axes; along all others they may.
-    * They broadcast over a tensor of the full rank, so the axes are kept for them and taken away
-      behind them.  By a reshape: squeeze, too, would do, but its layout inference ends in a crash
-      of AlterOpLayout once blocked channels have been reduced to one.  A reshape can be told of
-      one open extent only.
+    * Operands that are more than a number broadcast over a tensor of the full rank, so the axes are
+      kept for them and taken away behind them.  By a reshape: squeeze, too, would do, but its
+      layout inference ends in a crash of AlterOpLayout once blocked channels have been reduced to
+      one.  A reshape can be told of one open extent only.  It also ends a blocked layout, which
+      the network as it was hands on, and a sum behind it is taken in another order then; so such
+      steps stay if there may be one, see ``layouts.py``.
 """
 
 from __future__ import annotations
@@ -51,9 +53,11 @@ def read_reduced_axes(call: relay.Call) -> tuple[int, ...]:
     return tuple(axis for axis in range(rank) if not named or (axis in named) != is_excluded)
 
 
-def rebuild_pool_call(pool: relay.Call, data: relay.Expr, axes: tuple[int, ...]) -> relay.Call:
-    """The pool over other data, not yet marked; a ``max`` keeps its axes."""
-    if is_reduction(pool):
+def rebuild_pool_call(
+    pool: relay.Call, data: relay.Expr, axes: tuple[int, ...], keeps_axes: bool
+) -> relay.Call:
+    """The pool over other data, not yet marked; a ``max`` keeps its axes if it is to."""
+    if keeps_axes and drops_axes(pool):
         return relay.max(data, axis=list(axes), keepdims=True)
     return relay.Call(pool.op, [data], pool.attrs)
 

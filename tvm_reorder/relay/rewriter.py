@@ -28,7 +28,7 @@ from .rules import Match, Rule
 from .rules.rule import mark_span
 from .scene import Scene
 from .sites import FunctionGraph
-from .steps import Step
+from .steps import Step, needs_axes
 from .zeros import find_sign_readers
 
 
@@ -178,5 +178,6 @@ class _Exchange(DFPatternCallback):
         value, (own, *others) = self._rule.rewrite(verdict.outcome, verdict.match, post)
         self.numbers[own] = number
         self.numbers.update(dict.fromkeys(others))
-        value = restore_shape(value, pre, mark_span(post.span, self._rule.name))
+        if any(map(needs_axes, verdict.moved)):
+            value = restore_shape(value, pre, mark_span(post.span, self._rule.name))
         return guard(value, verdict.match.apart) if pre in self._guarded else value

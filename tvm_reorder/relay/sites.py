@@ -158,6 +158,13 @@ class FunctionGraph:
         self._users[expr] = self._users.get(expr, 0) + 1
 
 
+def read_operands(expr: relay.Expr) -> Iterator[relay.Expr]:
+    """Values that an expression is computed from."""
+    if not isinstance(expr, relay.Call):
+        return _children(expr)
+    return iter(expr.args) if isinstance(expr.op, Op) else iter((expr.op, *expr.args))
+
+
 def _children(expr: relay.Expr) -> Iterator[relay.Expr]:
     """Values an expression other than a call uses."""
     if isinstance(expr, relay.Tuple):
@@ -172,6 +179,8 @@ def _children(expr: relay.Expr) -> Iterator[relay.Expr]:
         yield expr.body
     elif isinstance(expr, (relay.RefCreate, relay.RefRead)):
         yield expr.value if isinstance(expr, relay.RefCreate) else expr.ref
+    elif isinstance(expr, relay.RefWrite):
+        yield from (expr.ref, expr.value)
     elif isinstance(expr, relay.Match):
         yield expr.data
         yield from (clause.rhs for clause in expr.clauses)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from math import prod
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from tvm import relay
 
 from ..core.chain import Link
-from ..core.contraction import ADDITIONS
+from ..core.contraction import ADDITIONS, SELECTING
 from ..core.monotone import MonotoneMap
 from ..core.refusal import Reason, Refusal
 from .facts import read_constant, read_shape
@@ -20,7 +20,10 @@ from .patterns import FENCE, IDENTICAL
 from .scene import Build, Reading, Scene
 from .sites import FunctionGraph, op_name
 
-_DEPEND_ON_SCALARS = frozenset(["divide", "power"])
+# The same with a number as with an operand, whatever the number.
+_INDIFFERENT = SELECTING.union(
+    ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "where", "nn.pad"]
+)
 
 
 class Rebuild(NamedTuple):
@@ -60,6 +63,8 @@ class Step:
         Operators from `root` upwards that only move values; the step itself stands above them.
     maps : dict
         Of a step of several calls: each value inside it as a map of the step's source.
+    may_lose_moves : bool
+        False if moves that undo one another have to stay.
     """
 
     link: Link
@@ -71,6 +76,7 @@ class Step:
     rebuilds: dict[relay.Expr, Rebuild] = field(default_factory=dict)
     moves: Moves = ()
     maps: dict[relay.Expr, MonotoneMap] = field(default_factory=dict)
+    may_lose_moves: bool = True
 
     @property
     def result(self) -> relay.Expr:
@@ -95,18 +101,25 @@ def read_rebuilding(call: relay.Call, reading: Reading) -> tuple[dict, dict]:
 def find_moves(steps: Sequence[Step]) -> Moves:
     """What has to stand between the value above these steps and the pool, from the pool upwards."""
     moves = tuple(move for step in steps for move in step.moves)
-    return () if undo_one_another(moves) else moves
+    is_free = all(step.may_lose_moves for step in steps)
+    return () if is_free and undo_one_another(moves) else moves
 
 
 def is_uniform(step: Step) -> bool:
     """True if the step treats all values alike: each of its operands is a single number."""
-    operands = (
-        step.replace.get(argument, argument)
-        for call in step.region.difference(step.moves)
-        for argument in call.args
-        if argument not in step.region and not argument.same_as(step.source)
-    )
-    return not step.rebuilds and all(prod(_shape_of(operand)) == 1 for operand in operands)
+    return not step.rebuilds and all(prod(shape) == 1 for shape in _read_operand_shapes(step))
+
+
+def needs_axes(step: Step) -> bool:
+    """True if the step is another one, or gives other axes, on a tensor of another rank."""
+    return bool(step.rebuilds) or any(shape != () for shape in _read_operand_shapes(step))
+
+
+def _read_operand_shapes(step: Step) -> Iterator[tuple[int | None, ...]]:
+    for call in step.region.difference(step.moves):
+        for argument in call.args:
+            if argument not in step.region and not argument.same_as(step.source):
+                yield _shape_of(step.replace.get(argument, argument))
 
 
 def _shape_of(operand: relay.Expr) -> tuple[int | None, ...]:
@@ -145,20 +158,23 @@ def find_sharing(graph: FunctionGraph, value: relay.Expr, wanted: int) -> Refusa
     return None
 
 
-def find_shared_scalar(graph: FunctionGraph, region) -> Refusal | None:
-    """Set if a scalar of a step is used elsewhere too, and some user's code depends on it.
+def find_shared_scalar(graph: FunctionGraph, values: Iterable[relay.Expr]) -> Refusal | None:
+    """Set if some values take a scalar that is used twice, and some user's code depends on it.
 
-    FuseOps writes a scalar into a kernel if no other kernel uses it, and what is used in one kernel
-    may be used in two after the exchange.  TVM divides by such a number with a product, takes a
-    product with 0 for 0 and cancels what is added and taken away again, LLVM squares for a power of
-    2; with an operand none of them does.
+    FuseOps writes a scalar into a kernel if no other kernel uses it, and, where a convolution or a
+    pool is in it, if nothing there uses it again.  So one that is used twice, be it by what moves
+    or by what stays, may be written there before the exchange and not behind it, or the other way
+    round.  TVM divides by such a number with a product, takes a product with 0 for 0 and cancels
+    what is added and taken away again, LLVM squares for a power of 2; with an operand none does.
     """
-    for call in region:
+    for call in (value for value in values if isinstance(value, relay.Call)):
         for scalar in filter(_is_float_scalar, call.args):
-            refusal = find_sharing(graph, scalar, count_uses(scalar, region))
-            users = graph.calls_on(scalar) if refusal else ()
-            if any(_depends_on_literal(graph, user, scalar) for user in users):
-                return replace(refusal, subject=f"the scalar of {op_name(call)}")
+            times = graph.users(scalar)
+            if times < 2:
+                continue
+            if any(_depends_on_literal(graph, user, scalar) for user in graph.calls_on(scalar)):
+                subject, actual = f"the scalar of {op_name(call)}", f"used {times} times"
+                return Refusal(Reason.SHARED, subject, actual, "used once")
     return None
 
 
@@ -174,7 +190,7 @@ def _depends_on_literal(graph: FunctionGraph, call: relay.Call, scalar: relay.Co
     if name == "multiply":
         return not value or not np.isfinite(value)
     if name not in ADDITIONS:
-        return name in _DEPEND_ON_SCALARS
+        return name not in _INDIFFERENT
     equal = (each for each in filter(_is_float_scalar, graph.order) if read_constant(each) == value)
     return any(not each.same_as(scalar) for each in equal)
 

@@ -15,11 +15,11 @@ from ...core.config import ReorderConfig
 from ...core.refusal import Refusal
 from ..facts import PoolFacts, lowest_constant, read_dtype
 from ..guards import guard, is_merged
-from ..moves import needs_gap
+from ..moves import MOVES, needs_gap
 from ..reductions import rebuild_pool_call
 from ..scene import Scene
-from ..sites import FunctionGraph
-from ..steps import Step, find_moves, follow
+from ..sites import FunctionGraph, op_name
+from ..steps import Step, find_moves, follow, needs_axes
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,15 @@ def mark_call(call: relay.Call, span: Span | None, rule: str) -> relay.Call:
 
 def rebuild_moves(match: Match, moved: int, data: relay.Expr, rule: str) -> relay.Expr:
     """The value below the `moved` steps, through what only moved values between these."""
-    for move in reversed(find_moves(match.steps[:moved])):
-        data = relay.annotation.stop_fusion(data) if needs_gap(move, data) else data
-        again = relay.Call(move.op, [data, *move.args[1:]], move.attrs)
-        data = mark_call(again, move.span, rule)
+    if not find_moves(match.steps[:moved]):
+        return data
+    for step in reversed(match.steps[:moved]):
+        if step.moves and op_name(data) in MOVES:
+            is_wrong = needs_gap(step.moves[-1], data)
+            data = relay.annotation.stop_fusion(data) if is_wrong else guard(data, match.apart)
+        for move in reversed(step.moves):
+            again = relay.Call(move.op, [data, *move.args[1:]], move.attrs)
+            data = mark_call(again, move.span, rule)
     return data
 
 
@@ -103,7 +108,10 @@ def rebuild_pool(
         pad = pool.args[0]
         value = _pad_value(match, moved, pad.args[1])
         data = mark_call(relay.Call(pad.op, [data, value], pad.attrs), pad.span, rule)
-    return mark_call(rebuild_pool_call(pool, data, match.pool.window_axes), pool.span, rule)
+    keeps_axes = any(map(needs_axes, match.steps[:moved]))
+    return mark_call(
+        rebuild_pool_call(pool, data, match.pool.window_axes, keeps_axes), pool.span, rule
+    )
 
 
 def _pad_value(match: Match, moved: int, before: relay.Expr) -> relay.Expr:
