@@ -71,6 +71,7 @@ class _Maker:
     def __init__(self, name: str):
         self.graph = Graph(name)
         self._numbers = count()
+        self._shared: dict[tuple, relay.Expr] = {}
 
     def add_input(self, shape: tuple[int, ...], dtype: str) -> relay.Expr:
         if dtype == "bfloat16":  # numpy has none
@@ -83,6 +84,12 @@ class _Maker:
         if type_of(expr).dtype == "bfloat16":
             expr = expr.astype("float32")
         self.graph.outputs.append(expr)
+
+    def share(self, array: np.ndarray, make) -> relay.Expr:
+        key = array.shape, str(array.dtype), array.tobytes()
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
 
     def bind(self, expr: relay.Expr) -> relay.Var:
         name = f"{self.graph.name}_let{len(self.graph.bindings)}"

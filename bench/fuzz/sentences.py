@@ -2,7 +2,7 @@
 
     graph  = [producer] stage [stage] [behind]
     stage  = [fork [movement]] [front] [{movement} [front]] [let] [side] [pad] pool [let]
-    front  = one of `_FRONTS`, what stands before a pool
+    front  = one of `_FRONTS`, what stands before a pool; now and then between two transpositions
     behind = one of `_BEHINDS`, what stands behind it
 
 Steps are drawn alone and as phrases: a cast and the cast back, a product and a sum, numbers that a
@@ -85,7 +85,10 @@ class Writer:
                 if self._is(0.25):
                     self._draw(MOVEMENT)
             if not self._steps or self._is(0.9):
+                before = len(self._steps)
                 self._choose(_FRONTS)(self)
+                if self._is(0.08):
+                    self._detour(before)
             if self._is(0.25):
                 self._move()
                 if self._is(0.4):
@@ -107,6 +110,11 @@ class Writer:
             self._add(["let", {}])
         for step in owed if self.may_follow else ():
             self._add(step)
+
+    def _detour(self, first: int) -> None:
+        """The last steps between a transposition and the one back."""
+        inside, order = self._steps[first:], self.random.randint(0, 119)
+        self._steps[first:] = [["detour", {"order": order, "branches": [inside]}]]
 
     def _move(self) -> None:
         """A move or several, often of one kind: they may undo one another."""

@@ -255,19 +255,27 @@ def reduced_axes(call: relay.Call) -> tuple[int, ...]:
 
 
 def _max_pool(call: relay.Call, x: Bounds) -> Bounds:
-    """The largest of a window, and never below the lowest finite value, from which TVM starts."""
+    """The largest of a window, and never below the lowest finite value, from which TVM starts.
+
+    Of bfloat16 that is float32's, which bfloat16 rounds to an infinity.
+    """
     least = lowest(dtype_of(call))
     result = x.moved(partial(reduce_windows, call, reduce=np.max, empty=least))
     opened = reduce_windows(call, x.is_open, np.any, False)
-    return Bounds(np.maximum(result.low, least), np.maximum(result.high, least)).opened(opened)
+    low, high = np.maximum(result.low, least), np.maximum(result.high, least)
+    if dtype_of(call) == "bfloat16":
+        low = np.where(low == least, -np.inf, low)
+    return Bounds(low, high).opened(opened)
 
 
 def _min(call: relay.Call, x: Bounds) -> Bounds:
     """The smallest of some axes, and never above the largest finite value."""
     most = largest(dtype_of(call))
     result = x.moved(partial(reduce_windows, call, reduce=np.min, empty=most))
-    result = Bounds(np.minimum(result.low, most), np.minimum(result.high, most))
-    return result.opened(reduce_windows(call, x.is_open, np.any, False))
+    low, high = np.minimum(result.low, most), np.minimum(result.high, most)
+    if dtype_of(call) == "bfloat16":
+        high = np.where(high == most, np.inf, high)
+    return Bounds(low, high).opened(reduce_windows(call, x.is_open, np.any, False))
 
 
 def add_up(call: relay.Call, x: Bounds, dtype: str) -> tuple[Bounds, Array]:

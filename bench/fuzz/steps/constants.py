@@ -39,7 +39,8 @@ SHAPES: dict[str, str | None] = {
 }
 _SHAPE_WEIGHTS = {"scalar": 9, "one": 2, "channel": 8, "short": 2, "batch": 1, "plane": 2}
 _SHAPE_WEIGHTS |= {"full": 2, "varying": 1, "row": 1, "column": 1}
-FORMS = {"constant": 12, "input": 1, "unfolded": 1, "filled": 1}  # how it is given: see `_give`
+# How it is given: see `_give`.
+FORMS = {"constant": 12, "input": 1, "unfolded": 1, "filled": 1, "computed": 1, "shared": 1}
 
 
 def draw_number(random: Random, dtype: str) -> float:
@@ -146,10 +147,18 @@ def make_constant(
 
 
 def _give(maker: Maker, array: np.ndarray, given: dict, dtype: str) -> relay.Expr:
-    """The constant as such, as an input of the graph, or as a call that nobody has folded yet."""
+    """The constant as such, as one that other steps have too, or as what is computed.
+
+    That is an input of the graph, a product and a sum of two, or a call that nobody has folded yet.
+    """
     form = given.get("as", "constant")
     if form == "input":
         return maker.add_input(array.shape, dtype)
+    if form == "computed" and is_float(dtype):
+        factor, addend = (maker.add_input(array.shape, dtype) for _ in range(2))
+        return relay.add(relay.multiply(factor, as_constant(array, dtype)), addend)
+    if form == "shared":
+        return maker.share(array, lambda: as_constant(array, dtype))
     if form == "filled":
         return fill(array, dtype)
     if form == "unfolded" and array.ndim:

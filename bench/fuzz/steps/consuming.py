@@ -14,7 +14,8 @@ from .kind import Kind, Maker, elementwise
 
 _DIVISIONS = ("floor_divide", "trunc_divide")
 _COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
-_REDUCTIONS = ("sum", "mean", "min", "argmax", "argmin")
+_OVER_SEVERAL = ("sum", "mean", "min")
+_REDUCTIONS = (*_OVER_SEVERAL, "argmax", "argmin")
 
 
 def _build_division(name: str, maker: Maker, value: Value, parameters: dict) -> Value:
@@ -30,7 +31,10 @@ def _build_comparison(name: str, maker: Maker, value: Value, parameters: dict) -
 
 
 def _build_reduction(name: str, maker: Maker, value: Value, parameters: dict) -> Value:
-    axis = parameters.get("axis", 0) % max(1, len(value.axes))
+    rank = max(1, len(value.axes))
+    axis = parameters.get("axis", 0) % rank
+    if parameters.get("further") and name in _OVER_SEVERAL:
+        axis = list(range(axis, rank))
     reduce = getattr(relay, name)
     result = reduce(value.expr, axis=axis, keepdims=True)
     return value.to(relay.cast(result, value.dtype))
@@ -70,7 +74,7 @@ def _draw_constant(random: Random, dtype: str) -> dict:
 
 
 def _draw_axis(random: Random, dtype: str) -> dict:
-    return {"axis": random.randint(0, 4)}
+    return {"axis": random.randint(0, 4), "further": random.random() < 0.5}
 
 
 CONSUMING: dict[str, Kind] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from random import Random
 
 from tvm import relay
@@ -38,6 +39,21 @@ def _build_fork(maker: Maker, value: Value, parameters: dict) -> Value:
     return first.to(joined)
 
 
+def _build_detour(maker: Maker, value: Value, parameters: dict) -> Value:
+    """Steps between a transposition and the one back."""
+    letters = value.axes
+    orders = list(permutations(range(len(letters))))
+    order = orders[parameters.get("order", 0) % len(orders)]
+    there = value.to(relay.transpose(value.expr, order), "".join(letters[n] for n in order))
+    result = maker.apply(parameters.get("branches", [[]])[0], there)
+    is_same = sorted(result.axes) == sorted(letters) and len(set(letters)) == len(letters)
+    if not is_same:
+        return result
+    return result.to(
+        relay.transpose(result.expr, [result.axes.index(each) for each in letters]), letters
+    )
+
+
 def _build_side(maker: Maker, value: Value, parameters: dict) -> Value:
     """Another result of the graph, made of the value; none of its steps: the value itself."""
     maker.add_output(maker.apply(parameters.get("steps", []), value).expr)
@@ -63,6 +79,7 @@ def _draw_nothing(random: Random, dtype: str) -> dict:
 
 JOINING: dict[str, Kind] = {
     "fork": Kind(_build_fork, _draw_nothing, _is_any, copies=2),
+    "detour": Kind(_build_detour, _draw_nothing, _is_any),
     "side": Kind(_build_side, _draw_nothing, _is_any),
     "let": Kind(_build_let, _draw_nothing, _is_any),
     "input": Kind(_build_input, _draw_nothing, _is_any),

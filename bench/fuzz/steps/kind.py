@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
+import numpy as np
 from tvm import relay
 
 from ..value import Value, is_float
@@ -31,6 +32,9 @@ class Maker(Protocol):
 
     def bind(self, expr: relay.Expr) -> relay.Var:
         """The variable of a let around all that comes behind."""
+
+    def share(self, array: np.ndarray, make: Callable[[], relay.Expr]) -> relay.Expr:
+        """A constant of the graph, made once for all equal arrays."""
 
     def apply(self, steps: list[Step], value: Value) -> Value:
         """Some steps in a row on a value."""
