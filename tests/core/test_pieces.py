@@ -282,3 +282,21 @@ def test_random_enclosures_hold_every_value(parts):
             found = apply(known, enclose([low], "int8", [high]))
             part = values[low + 128 : high + 129]
             assert (found.low <= part).all() and (part <= found.high).all()
+
+
+@pytest.mark.parametrize("condition", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_a_condition_that_is_constant(condition, dtype):
+    """Beside a comparison, which makes it a function by pieces."""
+    number = np.asarray(2, dtype)
+    parts = [
+        Part("greater", (0, number), None, "bool"),
+        Part("where", (1, 0, number), None, dtype),
+        Part("where", (np.asarray(condition), number, 2), None, dtype),
+    ]
+    *_, whole = describe_parts(parts, dtype, (1, 1))
+    values = np.arange(-4, 5).astype(dtype).reshape(-1, 1)
+    found = apply(whole, enclose(values, dtype)).stored()
+    expected = np.full_like(values, 2) if condition else np.maximum(values, 2)
+    assert np.array_equal(found.low, expected) and np.array_equal(found.high, expected)
+    assert np.array_equal(whole.evaluate(values), expected)

@@ -157,7 +157,10 @@ def span(ends: Sequence[np.ndarray], of: Enclosure) -> Enclosure:
 def choose(condition, first, second):
     """``np.where``, for enclosures as well: both where the condition is not certain."""
     if not isinstance(condition, Enclosure):
-        return np.where(condition, first, second)
+        if not any(isinstance(side, Enclosure) for side in (first, second)):
+            return np.where(condition, first, second)
+        truth = np.asarray(condition).astype(object)
+        condition = Enclosure(truth, truth, "bool", False)
     known = [side.dtype for side in (first, second) if isinstance(side, Enclosure)]
     dtype = known[0] if known else str(np.result_type(first, second))
     first, second = (
