@@ -752,15 +752,24 @@ def test_a_convolution_that_a_step_takes_besides_may_take_the_step_along():
     assert assert_same(mod, {}).sites[0].status is Status.EXCHANGED
 
 
-@pytest.mark.parametrize("count", [100, 252])
-def test_a_kernel_that_may_be_full(count):
+@pytest.mark.parametrize("count", [100, 252, 253])
+@pytest.mark.parametrize("place", ["above", "behind"])
+def test_a_kernel_that_may_be_full(place, count):
     """The operator that is one too many begins another kernel, between a product and a sum."""
-    value = relay.nn.max_pool2d(relay.nn.relu(image_of("NCHW")), (2, 2), (2, 2))
-    for _ in range(count):
-        value = relay.abs(value)
     rng = np.random.default_rng(1)
     factor, addend = (constant(rng.normal(size=(CHANNELS, 1, 1))) for _ in range(2))
-    (site,) = assert_same(module(value * factor + addend), {}).sites
+
+    def many(value):
+        for _ in range(count):
+            value = relay.abs(value)
+        return value * factor + addend
+
+    def pooled(value):
+        return relay.nn.max_pool2d(value, (2, 2), (2, 2))
+
+    x = image_of("NCHW")
+    body = pooled(relay.nn.relu(many(x))) if place == "above" else many(pooled(relay.nn.relu(x)))
+    (site,) = assert_same(module(body), {}).sites
     assert (site.status is Status.EXCHANGED) == (count == 100), site.explanation
 
 

@@ -188,13 +188,14 @@ class PairReader:
         owners = {call: k for k, step in enumerate(steps) for call in step.region}
         beyond = len(steps)
         behind = self._read_behind(pool, top, owners, beyond, steps)
-        found = [*behind, *self._read_above(base, beyond)]
+        above = _list_above(base)
+        found = [*behind, *self._read_above(above, beyond)]
         for k, step in enumerate(steps):
             found += self._read_step(k, step, owners, beyond)
             found += self._read_inside(k, climb_operands(step))
         others, count = self._list_behind(pool)
         found += self._read_inside(BEHIND, _climb_all(others))
-        if count + len(owners) > _MANY:
+        if max(count, len(above)) + len(owners) > _MANY:
             found = [replace(pair, is_fragile=True) for pair in found]
         return tuple(dict.fromkeys(found))
 
@@ -202,7 +203,7 @@ class PairReader:
         """The pairs in values that are computed with the operators of a place."""
         for expr in values:
             if own := _name_own_pair(expr, self.kernels):
-                yield Pair(place, place, own, True, is_own=place != BEHIND)
+                yield Pair(place, place, own, True)
             for met in _find_met(expr, self.kernels, self.behind.shared, {}):
                 yield Pair(place, place, met.name, met.is_fragile)
 
@@ -255,10 +256,7 @@ class PairReader:
             for total in _cancelled_by(call):
                 yield Pair(k, owners.get(total, beyond), _cancelled(total))
 
-    def _read_above(self, base, beyond) -> Iterator[Pair]:
-        if _is_reduction(base):
-            return  # nothing of its kernel changes
-        found = list(islice(_climb(base, _find_above), _MOST + 1))
+    def _read_above(self, found: Sequence[relay.Expr], beyond: int) -> Iterator[Pair]:
         for expr in found[:_MOST]:
             if own := _name_own_pair(expr, self.kernels):
                 yield Pair(beyond, beyond, own, True, is_own=True)
@@ -266,6 +264,13 @@ class PairReader:
                 yield Pair(beyond, beyond, met.name, met.is_fragile)
         if len(found) > _MOST:
             yield Pair(beyond, beyond, "a product and a sum")
+
+
+def _list_above(base: relay.Expr) -> list[relay.Expr]:
+    """A value and what is computed in its kernel, one more than a kernel has; see `_MOST`."""
+    if _is_reduction(base):
+        return []  # nothing of its kernel changes
+    return list(islice(_climb(base, _find_above), _MOST + 1))
 
 
 def list_operands(step) -> list[relay.Expr]:
