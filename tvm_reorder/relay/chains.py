@@ -191,9 +191,10 @@ def _is_order_open(pool: relay.Call, base: relay.Expr) -> bool:
 
 
 def _doubt_operands(graph: FunctionGraph, steps: list[Step], scene: Scene) -> Refusal | None:
-    """Why it is not known in which way a kernel computes the steps that what they take comes from.
+    """Why it is not known how the steps are computed in the kernel of something that they add.
 
-    A convolution or pool that gives as many values as the pool may take the steps along, instead.
+    Behind the pool FuseOps may put them there instead: a convolution whose values a step adds can
+    give as many as the pool does.
     """
     for step in steps:
         for operand in list_operands(step):

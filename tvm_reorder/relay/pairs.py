@@ -209,15 +209,16 @@ class PairReader:
 
     def _list_behind(self, pool: relay.Call) -> tuple[list[relay.Expr], int]:
         """What the operators in a pool's kernel behind it take besides, and how many they are."""
-        waiting, seen, others = [pool], {pool}, []
-        while waiting:
-            for call in self.behind.graph.calls_with(waiting.pop()) if self.behind.graph else ():
-                if call not in seen and read_pattern(call) <= OpPattern.BROADCAST:
-                    seen.add(call)
-                    waiting.append(call)
-        for call in seen - {pool}:
-            others += [operand for operand in call.args if operand not in seen]
-        return others, len(seen)
+        if self.behind.graph is None:
+            return [], 0
+
+        def find_users(value: relay.Expr) -> list[relay.Call]:
+            calls = self.behind.graph.calls_with(value)
+            return [call for call in calls if read_pattern(call) <= OpPattern.BROADCAST]
+
+        inside = dict.fromkeys(_climb(pool, find_users))
+        operands = (operand for call in inside if call is not pool for operand in call.args)
+        return [operand for operand in operands if operand not in inside], len(inside)
 
     def _read_merged(self, pool, steps) -> Iterator[Pair]:
         """Pairs that come together because EliminateCommonSubexpr makes one of two pools."""
