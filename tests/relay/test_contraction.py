@@ -779,6 +779,15 @@ def test_a_scalar_that_a_composite_takes_twice():
     assert assert_same(module(pooled), {}).sites[0].refusal.reason is Reason.SHARED
 
 
+def test_a_scalar_whose_reciprocal_is_exact_may_be_either():
+    """As in CELU, which takes its alpha twice."""
+    x, quarter = image_of("NCHW"), number(0.25)
+    pooled = relay.nn.max_pool2d(
+        relay.maximum(x / quarter, relay.tanh(x) / quarter), (2, 2), (2, 2)
+    )
+    assert assert_same(module(pooled), {}).sites[0].status is Status.EXCHANGED
+
+
 @pytest.mark.parametrize("place", ["above", "behind"])
 def test_a_scalar_of_what_a_step_takes_besides(place):
     three, x = number(3), image_of("NCHW")

@@ -189,10 +189,18 @@ def _depends_on_literal(graph: FunctionGraph, call: relay.Call, scalar: relay.Co
     name, value = op_name(call), read_constant(scalar)  # None for bfloat16: any number
     if name == "multiply":
         return not value or not np.isfinite(value)
+    if name == "divide" and value is not None:
+        return call.args[1].same_as(scalar) and not _has_exact_reciprocal(value)
     if name not in ADDITIONS:
         return name not in _INDIFFERENT
     equal = (each for each in filter(_is_float_scalar, graph.order) if read_constant(each) == value)
     return any(not each.same_as(scalar) for each in equal)
+
+
+def _has_exact_reciprocal(value: np.ndarray) -> bool:
+    """True for a power of two whose reciprocal the dtype holds."""
+    with np.errstate(all="ignore"):
+        return bool(np.frexp(np.abs(value))[0] == 0.5 and np.isfinite(1 / value))
 
 
 def count_uses(value: relay.Expr, region) -> int:
