@@ -11,6 +11,7 @@ from tvm import relay
 from tvm.ir import SourceName, Span
 
 from .steps import ELEMENTWISE, KINDS, Step
+from .steps.constants import as_constant
 from .value import Value, is_float, type_of
 
 CHANNELS = 4
@@ -85,10 +86,10 @@ class _Maker:
             expr = expr.astype("float32")
         self.graph.outputs.append(expr)
 
-    def share(self, array: np.ndarray, make) -> relay.Expr:
-        key = array.shape, str(array.dtype), array.tobytes()
+    def share(self, array: np.ndarray, dtype: str) -> relay.Expr:
+        key = array.shape, dtype, array.tobytes()  # bfloat16 has the arrays of float32
         if key not in self._shared:
-            self._shared[key] = make()
+            self._shared[key] = as_constant(array, dtype)
         return self._shared[key]
 
     def bind(self, expr: relay.Expr) -> relay.Var:

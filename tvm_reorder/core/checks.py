@@ -233,10 +233,8 @@ def _find_unlinked(chain: Chain, moved: int, ends: Ends, clamps: bool) -> list[R
     base, own = chain.base_dtypes[moved], chain.base_dtypes[0]
     has_signs = len(ends.signs) > 1 and not _folds_signs(chain, moved, ends)
     is_padded_anew = chain.is_padded and base != own
-    written = {own: clamps, base: has_signs or is_padded_anew}
-    if base == own:
-        written = {own: clamps or has_signs}
-    if not chain.links_constants or not written.get("bfloat16"):
+    written = {own if clamps else None, base if has_signs or is_padded_anew else None}
+    if not chain.links_constants or "bfloat16" not in written:
         return []
     subject, actual = "a constant that the exchange writes", "of bfloat16"
     required = "of a dtype that TVM compiles into a kernel (executor aot, or link-params)"

@@ -76,7 +76,9 @@ def read_steps(
         else:
             step = _read_step(graph, base, scene, wanted)
         if isinstance(step, Step):
-            step = _refuse_repeating(step) or _hold_for_scalars(graph, step)
+            values = [*step.region, *climb_operands(step)]
+            held = _hold(step, find_shared_scalar(graph, values))
+            step = _refuse_repeating(step) or held
         if not isinstance(step, Step):
             undone = _read_undone_moves(graph, base, wanted, steps)
             return [*steps, *undone], undone[0].source if undone else base, step
@@ -102,10 +104,11 @@ def _refuse_repeating(step: Step) -> Refusal | None:
     return Refusal(Reason.NO_SAVING, subject, actual, "as many as it takes")
 
 
-def _hold_for_scalars(graph: FunctionGraph, step: Step) -> Step:
-    """The step, held where it is if it, or what it takes, has a scalar that others share."""
-    found = step.link.shared or find_shared_scalar(graph, [*step.region, *climb_operands(step)])
-    return replace(step, link=replace(step.link, shared=found)) if found else step
+def _hold(step: Step, refusal: Refusal | None) -> Step:
+    """The step, which has to stay for this reason, if there is one and none before it."""
+    if refusal is None or step.link.shared is not None:
+        return step
+    return replace(step, link=replace(step.link, shared=refusal))
 
 
 def _heed_layout(graph: FunctionGraph, pool: relay.Call, base, steps: list[Step]) -> list[Step]:
@@ -115,16 +118,17 @@ def _heed_layout(graph: FunctionGraph, pool: relay.Call, base, steps: list[Step]
         return steps
     if not may_be_blocked(base) or not shows_layout(graph, pool):
         return steps
-    held = (_hold(step) if is_reshaped and needs_axes(step) else step for step in steps)
+    held = (_hold(step, _find_reshaped(step)) if is_reshaped else step for step in steps)
     return [replace(step, may_lose_moves=False) for step in held]
 
 
-def _hold(step: Step) -> Step:
-    """A step that needs axes behind a reduction that drops them, which a reshape would restore."""
+def _find_reshaped(step: Step) -> Refusal | None:
+    """Set if a step needs the axes that a reduction drops, which a reshape would take away."""
+    if not needs_axes(step):
+        return None
     subject = f"what {op_name(step.result)} takes behind a max that drops axes"
     required, lift = "a number, for what follows depends on the layout", "keepdims keeps the axes"
-    refusal = Refusal(Reason.LAYOUT, subject, "of several values", required, lift)
-    return replace(step, link=replace(step.link, shared=step.link.shared or refusal))
+    return Refusal(Reason.LAYOUT, subject, "of several values", required, lift)
 
 
 def read_chain(

@@ -19,7 +19,7 @@ from ..core.window import AdaptiveAxis, PoolWindow, Widths, join_widths, place_w
 from ..core.workload import Convolution
 from .op.conv2d_max_pool2d import FusedAttributes
 from .reductions import drops_axes, is_reduction, read_reduced_axes
-from .sites import FunctionGraph, op_name
+from .sites import FunctionGraph, depends_on_input, op_name
 
 _SPATIAL = "DHW"
 _RESHAPES = frozenset(["expand_dims", "reshape", "squeeze"])  # cheaper here than compiling them
@@ -158,6 +158,11 @@ def read_dtype(expr: relay.Expr) -> str | None:
     return str(checked.dtype) if isinstance(checked, TensorType) else None
 
 
+def is_float(expr: relay.Expr) -> bool:
+    """True for a tensor of floats."""
+    return (read_dtype(expr) or "").startswith(("float", "bfloat"))
+
+
 def read_constant(expr: relay.Expr) -> np.ndarray | None:
     """Value of a constant, or of an expression made of constants only; else None."""
     if read_dtype(expr) == "bfloat16":
@@ -167,7 +172,7 @@ def read_constant(expr: relay.Expr) -> np.ndarray | None:
     if op_name(expr) in _RESHAPES:  # CanonicalizeOps leaves biases as expand_dims of a constant
         values = read_constant(expr.args[0])
         return None if values is None else values.reshape(read_shape(expr.checked_type))
-    if relay.analysis.free_vars(expr) or not isinstance(expr, relay.Call):
+    if not isinstance(expr, relay.Call) or depends_on_input(expr):
         return None
     folded = relay.transform.FoldConstantExpr(expr, IRModule())
     return folded.data.numpy() if isinstance(folded, relay.Constant) else None

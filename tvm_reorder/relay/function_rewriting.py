@@ -172,9 +172,8 @@ class _Attempt:
             return False
         if self._judge is None:
             self._judge = Judge(graph, self._around)
-        judge = self._judge
         verdicts = self._for_each_site(
-            lambda number, pool: self._weigh(number, pool, self._ask(judge, rule, number, pool))
+            lambda number, pool: self._weigh(number, pool, self._ask(rule, number, pool))
         )
         written = {number: v for number, v in verdicts.items() if v.is_written}
         if written:
@@ -190,11 +189,11 @@ class _Attempt:
             self._note(number, verdict, rule)
         return bool(written)
 
-    def _ask(self, judge: Judge, rule: Rule, number: int, pool: relay.Call) -> Verdict:
+    def _ask(self, rule: Rule, number: int, pool: relay.Call) -> Verdict:
         config, site = self._task.config, self._sites[number]
         if site is not None and site.status > Status.KEPT:
             config = replace(config, licence=config.licence.without_drops)
-        return judge.judge(rule, pool, config)
+        return self._judge.judge(rule, pool, config)
 
     def _weigh(self, number: int, pool: relay.Call, verdict: Verdict) -> Verdict:
         """The verdict with the decision on what is exact."""

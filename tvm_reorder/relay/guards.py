@@ -56,7 +56,7 @@ from tvm import IRModule, relay
 
 from ..core.contraction import ADDITIONS
 from .patterns import IDENTICAL
-from .sites import FunctionGraph, is_closed, op_name
+from .sites import FunctionGraph, depends_on_input, is_closed, op_name
 from .steps import Step
 
 _NARROWING = frozenset(["cast", "clip"])  # SimplifyExprPostAlterOp drops casts behind these
@@ -135,7 +135,7 @@ def _is_sum_to_merge(call: relay.Call, operand: relay.Expr) -> bool:
 
 def _is_beside_scale(call: relay.Call, operand: relay.Expr) -> bool:
     """True for a product with a constant, and for what such a product takes."""
-    return _is_scale(operand) or (_is_scale(call) and _varies(operand))
+    return _is_scale(operand) or (_is_scale(call) and depends_on_input(operand))
 
 
 def _guard_operands(mod: IRModule, choose: _Choose) -> IRModule:
@@ -175,9 +175,5 @@ def _is_scale(value: relay.Expr) -> bool:
     return op_name(value) == "multiply" and _has_constant(value)
 
 
-def _varies(value: relay.Expr) -> bool:
-    return bool(relay.analysis.free_vars(value))
-
-
 def _has_constant(call: relay.Call) -> bool:
-    return not all(map(_varies, call.args))
+    return not all(map(depends_on_input, call.args))

@@ -1,10 +1,15 @@
 """Whether it shows in which layout a value is handed on.
 
-AlterOpLayout lays convolutions out in blocks of channels (NCHW8c) and hands that on to what
-follows, as far as operators say how they follow (``src/relay/transforms/alter_op_layout.cc``).  An
-elementwise step follows any layout, or ends it on both sides of a pool alike, so an exchange
-changes nothing in what stands behind it.  Three things do: moves that undo one another and go, a
-let that goes, and the reshape behind a ``max`` that drops its axes.
+Identity
+    f(maxpool(x)) comes in the layout in which maxpool(f(x)) came.  AlterOpLayout lays convolutions
+    out in blocks of channels (NCHW8c) and hands that on to what follows, as far as operators say
+    how they follow (``src/relay/transforms/alter_op_layout.cc``); an elementwise f follows any
+    layout or ends it, before the pool and behind it alike.
+
+Side conditions
+    Three things end a layout at one place and not at the other: moves that undo one another and
+    go, a let that goes, and the reshape behind a ``max`` that drops its axes.  They stay, or what
+    needs them does, where the layout shows.
 
 Where it shows
     * A sum is taken in another order, so its last digits differ; ``split`` fails on blocks.
@@ -20,7 +25,7 @@ from tvm import relay
 from tvm.relay.op import OpPattern
 
 from .patterns import MAX_POOLS, MAX_REDUCTION
-from .sites import FunctionGraph, op_name, read_operands, read_pattern
+from .sites import FunctionGraph, climb, depends_on_input, op_name, read_operands, read_pattern
 
 # Altered on x86, ``python/tvm/topi/x86/conv2d_alter_op.py``, and on CUDA.
 _ALTERED = frozenset(
@@ -35,15 +40,7 @@ _OF_ITS_OWN = frozenset(["nn.dense", "nn.batch_flatten", "nn.conv2d", "reshape"]
 
 def may_be_blocked(value: relay.Expr) -> bool:
     """True if a convolution that AlterOpLayout alters is among what a value is computed from."""
-    waiting, seen = [value], {value}
-    while waiting:
-        expr = waiting.pop()
-        if op_name(expr) in _ALTERED:
-            return True
-        further = [operand for operand in read_operands(expr) if operand not in seen]
-        seen.update(further)
-        waiting.extend(further)
-    return False
+    return any(op_name(expr) in _ALTERED for expr in climb(value, read_operands))
 
 
 def shows_layout(graph: FunctionGraph, value: relay.Expr) -> bool:
@@ -51,20 +48,15 @@ def shows_layout(graph: FunctionGraph, value: relay.Expr) -> bool:
 
     Bound by a let, or given to a function or a branch, it has the layout that its type says.
     """
-    waiting, seen = [value], {value}
-    while waiting:
-        for call in graph.calls_with(waiting.pop()):
-            if call in seen or op_name(call) in _OF_ITS_OWN:
-                continue
-            if not _follows(call):
-                return True
-            seen.add(call)
-            waiting.append(call)
-    return False
+
+    def find_users(expr: relay.Expr) -> list[relay.Call]:
+        return [call for call in graph.calls_with(expr) if op_name(call) not in _OF_ITS_OWN]
+
+    return not all(user is value or _follows(user) for user in climb(value, find_users))
 
 
 def _follows(call: relay.Call) -> bool:
     """True for what hands on any layout and gives the same values in each."""
-    varying = [operand for operand in call.args if relay.analysis.free_vars(operand)]
+    varying = list(filter(depends_on_input, call.args))
     is_elementwise = read_pattern(call) <= OpPattern.BROADCAST and len(varying) == 1
     return is_elementwise or op_name(call) in _CHOOSING

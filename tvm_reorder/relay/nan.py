@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from tvm import relay
 
 from ..core.measured import MEASURED_TARGET
-from .facts import read_dtype
+from .facts import is_float
 from .scene import Scene
 from .sites import op_name
 
@@ -30,9 +30,5 @@ _LOST_BY_FAST_MATH = frozenset(["erf"])
 def do_keep_nan(calls: Iterable[relay.Call], scene: Scene) -> bool:
     """True if each of the calls is known to give NaN for NaN."""
     kept = KEEPS_NAN - (_LOST_BY_FAST_MATH if scene.certified.fast_math else frozenset())
-    are_kept = all(op_name(call) in kept and _is_float(call) for call in calls)
+    are_kept = all(op_name(call) in kept and is_float(call) for call in calls)
     return are_kept and scene.target == MEASURED_TARGET
-
-
-def _is_float(value: relay.Expr) -> bool:
-    return (read_dtype(value) or "").startswith(("float", "bfloat"))

@@ -38,7 +38,7 @@ Which kernel that is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple
@@ -61,11 +61,11 @@ from ..core.contraction import (
     vanish_in_turn,
 )
 from ..core.monotone import MonotoneMap
-from .facts import read_constant, read_dtype, read_shape
+from .facts import is_float, read_constant, read_dtype, read_shape
 from .kernels import Kernels
 from .moves import MOVES, is_move, read_moves
 from .patterns import IDENTICAL, MAX_POOLS, PRODUCERS
-from .sites import FunctionGraph, op_name, read_pattern
+from .sites import FunctionGraph, climb, op_name, read_pattern
 
 _SCALED = {"multiply": (0, 1), "divide": (1,), "power": (1,)}  # where a factor of 1 may stand
 _SHIFTED = {"add": (0, 1), "subtract": (1,)}  # where a 0 may stand
@@ -110,8 +110,6 @@ class Behind:
         To a value what is subtracted from it, or what it is subtracted from.
     shared : frozenset of relay.Expr
         Values that are used more than once.
-    pools : sequence of relay.Call
-        All max pools.
     graph : FunctionGraph or None
         The function.
     """
@@ -121,7 +119,6 @@ class Behind:
     fragile: frozenset[relay.Expr] = frozenset()
     differences: dict[relay.Expr, list[relay.Expr]] = field(default_factory=dict)
     shared: frozenset[relay.Expr] = frozenset()
-    pools: Sequence[relay.Call] = ()
     graph: FunctionGraph | None = None
 
 
@@ -151,7 +148,7 @@ def read_behind(graph: FunctionGraph, kernels: Kernels) -> Behind:
         elif expr in differences and (is_move(expr) or op_name(expr) in IDENTICAL):
             differences.setdefault(expr.args[0], []).extend(differences[expr])
     sets = (frozenset(each) for each in (summands, paired, fragile))
-    return Behind(*sets, differences, shared, graph.max_pools, graph)
+    return Behind(*sets, differences, shared, graph)
 
 
 @dataclass(frozen=True)
@@ -216,16 +213,16 @@ class PairReader:
             calls = self.behind.graph.calls_with(value)
             return [call for call in calls if read_pattern(call) <= OpPattern.BROADCAST]
 
-        inside = dict.fromkeys(_climb(pool, find_users))
+        inside = dict.fromkeys(climb(pool, find_users))
         operands = (operand for call in inside if call is not pool for operand in call.args)
         return [operand for operand in operands if operand not in inside], len(inside)
 
     def _read_merged(self, pool, steps) -> Iterator[Pair]:
         """Pairs that come together because EliminateCommonSubexpr makes one of two pools."""
-        for other in self.behind.pools:
+        for other in self.behind.graph.max_pools:
             if other.same_as(pool) or not _is_alike(other, pool):
                 continue
-            above = list(islice(_climb(other.args[0], _find_above_pool), _MOST))
+            above = list(islice(climb(other.args[0], _find_above_pool), _MOST))
             for k, step in enumerate(steps):
                 if any(tvm.ir.structural_equal(step.source, each) for each in above):
                     yield Pair(BEHIND, k, "sums of two pools, of which TVM makes one,")
@@ -271,7 +268,7 @@ def _list_above(base: relay.Expr) -> list[relay.Expr]:
     """A value and what is computed in its kernel, one more than a kernel has; see `_MOST`."""
     if _is_reduction(base):
         return []  # nothing of its kernel changes
-    return list(islice(_climb(base, _find_above), _MOST + 1))
+    return list(islice(climb(base, _find_above), _MOST + 1))
 
 
 def list_operands(step) -> list[relay.Expr]:
@@ -287,24 +284,11 @@ def climb_operands(step) -> Iterator[relay.Expr]:
 
 def _climb_all(values: Iterable[relay.Expr]) -> Iterator[relay.Expr]:
     for value in values:
-        yield from islice(_climb(value, _find_above), _MOST)
+        yield from islice(climb(value, _find_above), _MOST)
 
 
 def _is_alike(pool: relay.Call, other: relay.Call) -> bool:
     return pool.op == other.op and bool(tvm.ir.structural_equal(pool.attrs, other.attrs))
-
-
-def _climb(
-    value: relay.Expr, find_above: Callable[[relay.Expr], Iterable[relay.Expr]]
-) -> Iterator[relay.Expr]:
-    """The value, and all that is found above it, step by step."""
-    waiting, seen = [value], set()
-    while waiting:
-        expr = waiting.pop()
-        if expr not in seen:
-            seen.add(expr)
-            yield expr
-            waiting.extend(find_above(expr))
 
 
 def _find_above(expr: relay.Expr) -> list[relay.Expr]:
@@ -368,7 +352,7 @@ def _find_chosen(argument: relay.Expr, by_any: bool) -> Iterator[relay.Expr]:
             return map(strip, value.args[1:])
         return map(strip, value.args) if by_any and op_name(value) in SELECTING else ()
 
-    return _climb(strip(argument), find_above)
+    return climb(strip(argument), find_above)
 
 
 def _is_fragile(
@@ -447,8 +431,7 @@ def find_passed(expr: relay.Expr) -> relay.Expr | None:
     """The value of which an operator gives at most another sign or dtype; None for others."""
     name = op_name(expr)
     if name in TRANSPARENT or name in IDENTICAL:
-        is_float = (read_dtype(expr.args[0]) or "").startswith(("float", "bfloat"))
-        return expr.args[0] if is_float else None
+        return expr.args[0] if is_float(expr.args[0]) else None
     if name == "nn.leaky_relu":
         return expr.args[0] if abs(float(expr.attrs.alpha)) == 1 else None
     remaining = next(_find_remaining(expr), None)
@@ -539,7 +522,7 @@ def _find_remaining(call: relay.Expr) -> Iterator[relay.Expr]:
 def _cancels(total: relay.Expr, other: relay.Expr) -> bool:
     if op_name(total) not in ("add", "nn.bias_add"):
         return False
-    if not (read_dtype(total) or "").startswith(("float", "bfloat")):
+    if not is_float(total):
         return False
     return any(_is_same(_strip_identical(term), _strip_identical(other)) for term in total.args)
 

@@ -7,7 +7,7 @@ one post-order walk, and the pattern rewriter is told afterwards which of them t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from tvm import relay
 from tvm.ir import Op
@@ -156,6 +156,24 @@ class FunctionGraph:
 
     def _use(self, expr: relay.Expr) -> None:
         self._users[expr] = self._users.get(expr, 0) + 1
+
+
+def climb(
+    value: relay.Expr, find_next: Callable[[relay.Expr], Iterable[relay.Expr]]
+) -> Iterator[relay.Expr]:
+    """The value and all that is found from it, step by step, each once."""
+    waiting, seen = [value], set()
+    while waiting:
+        expr = waiting.pop()
+        if expr not in seen:
+            seen.add(expr)
+            yield expr
+            waiting.extend(find_next(expr))
+
+
+def depends_on_input(value: relay.Expr) -> bool:
+    """True if a value is not known before the inputs are."""
+    return bool(relay.analysis.free_vars(value))
 
 
 def read_operands(expr: relay.Expr) -> Iterator[relay.Expr]:

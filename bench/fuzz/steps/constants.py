@@ -158,7 +158,7 @@ def _give(maker: Maker, array: np.ndarray, given: dict, dtype: str) -> relay.Exp
         factor, addend = (maker.add_input(array.shape, dtype) for _ in range(2))
         return relay.add(relay.multiply(factor, as_constant(array, dtype)), addend)
     if form == "shared":
-        return maker.share(array, lambda: as_constant(array, dtype))
+        return maker.share(array, dtype)
     if form == "filled":
         return fill(array, dtype)
     if form == "unfolded" and array.ndim:

@@ -33,8 +33,8 @@ class Maker(Protocol):
     def bind(self, expr: relay.Expr) -> relay.Var:
         """The variable of a let around all that comes behind."""
 
-    def share(self, array: np.ndarray, make: Callable[[], relay.Expr]) -> relay.Expr:
-        """A constant of the graph, made once for all equal arrays."""
+    def share(self, array: np.ndarray, dtype: str) -> relay.Expr:
+        """A constant of the graph, one for all equal arrays of a dtype."""
 
     def apply(self, steps: list[Step], value: Value) -> Value:
         """Some steps in a row on a value."""
