@@ -1,5 +1,6 @@
 """The pass goes by certificates: shipped, cached, made on the spot, or not at all."""
 
+import json
 import logging
 
 import numpy as np
@@ -182,6 +183,33 @@ def test_a_chain_with_operands_per_channel_is_judged_by_its_parts(own):
     scales = constant(np.ones((4, 1, 1)), "float16")
     net = half_net(lambda x: relay.sin(relay.clip(x, -1.0, 1.0) * scales))
     assert only_site(net, certify="auto").status is Status.REFUSED
+
+
+@pytest.mark.parametrize("bias", [[-2.0, 0.5, 0.0, 0.1], [0.5] * 4])
+def test_a_bias_per_channel_is_not_taken_for_that_of_channel_0(own, bias):
+    """CanonicalizeOps makes a sum with a constant of another shape of it."""
+    biases = constant(bias, "float16")
+
+    def chain(x):
+        return relay.nn.relu(relay.nn.bias_add(relay.sin(x), biases))
+
+    def composite(x):
+        return relay.nn.relu(relay.nn.bias_add(x, biases)) - relay.nn.relu(x)
+
+    for activation in (chain, composite):
+        only_site(half_net(activation), certify="auto")
+    made = [json.loads(path.read_text())["op"] for path in own.iterdir()]
+    assert "sin(x)" in made and not any("add(" in text for text in made)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1)])
+def test_a_constant_given_another_shape_has_the_text_of_one_that_has_it(shape):
+    x = relay.var("x", shape=(1, 4, 8, 8))
+    three = constant(np.full(shape, 3.0))
+    reshaped = module(x / relay.reshape(three, (1, 1)))["main"]
+    plain = module(x / (constant(3.0) if shape == () else constant(np.full((1, 1), 3.0))))["main"]
+    texts = [certified.read_function(f.body, f.params[0]).text for f in (reshaped, plain)]
+    assert texts[0] == texts[1] and ("[" in texts[0]) == (shape != ())
 
 
 def test_a_certificate_of_one_kernel_does_not_count_where_operators_are_kernels(own):

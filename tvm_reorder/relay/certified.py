@@ -32,7 +32,7 @@ from ..certify.targets import current_target, name_target_class, versions
 from ..core.certificates import SWEPT, Certificate, CertificateError, CertificateKey
 from ..core.measured import FAST_MATH
 from ..core.monotone import Direction, MonotoneMap
-from .facts import is_constant, read_dtype, read_filled
+from .facts import is_constant, is_literal, read_dtype, read_filled
 from .patterns import FENCE
 from .sites import op_name
 
@@ -163,7 +163,9 @@ def read_function(root: relay.Expr, source: relay.Expr) -> ScalarFunction | None
 class _Cut(relay.ExprMutator):
     """Puts a variable in a value's place, and a number in that of a shape filled with it.
 
-    What only keeps kernels apart is taken away.
+    A constant that is only given another shape, as CanonicalizeOps leaves a bias, is one of that
+    shape: with a number for each channel no certificate is found.  What only keeps kernels apart is
+    taken away.
     """
 
     def __init__(self, source: relay.Expr, variable: relay.Var):
@@ -177,7 +179,7 @@ class _Cut(relay.ExprMutator):
         values = read_filled(expr) if is_constant(expr) else None
         if values is None or isinstance(expr, relay.Constant):
             return super().visit(expr)
-        return relay.const(values.ravel()[0], read_dtype(expr))  # filled with one number
+        return relay.const(values.ravel()[0] if is_literal(expr) else values, read_dtype(expr))
 
     def visit_call(self, call):
         if op_name(call) != FENCE:

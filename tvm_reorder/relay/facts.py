@@ -23,6 +23,7 @@ from .sites import FunctionGraph, depends_on_input, op_name
 
 _SPATIAL = "DHW"
 _RESHAPES = frozenset(["expand_dims", "reshape", "squeeze"])  # cheaper here than compiling them
+_FILLING = frozenset(["full", "ones", "zeros"])  # a shape filled with one number
 
 
 @dataclass(frozen=True)
@@ -180,16 +181,30 @@ def read_constant(expr: relay.Expr) -> np.ndarray | None:
 
 def is_constant(expr: relay.Expr) -> bool:
     """True for a constant, also one that is still to be given another shape or to fill one."""
-    while op_name(expr) in _RESHAPES:
-        expr = expr.args[0]
+    expr = _unshaped(expr)
     if op_name(expr) == "full":  # TVM never folds one
         expr = expr.args[0]
-    return isinstance(expr, relay.Constant) or op_name(expr) in ("zeros", "ones")
+    return isinstance(expr, relay.Constant) or op_name(expr) in _FILLING
+
+
+def is_literal(expr: relay.Expr) -> bool:
+    """True for a constant that TVM writes into a kernel's code: one number, or filled with one.
+
+    Any other is loaded, also one that has a single element.
+    """
+    expr = _unshaped(expr)
+    return op_name(expr) in _FILLING or not read_shape(expr.checked_type)
+
+
+def _unshaped(expr: relay.Expr) -> relay.Expr:
+    while op_name(expr) in _RESHAPES:
+        expr = expr.args[0]
+    return expr
 
 
 def read_filled(expr: relay.Expr) -> np.ndarray | None:
     """Value of a constant, as `read_constant` gives it, or of a filled shape."""
-    if op_name(expr) not in ("zeros", "ones", "full") or not is_constant(expr):
+    if op_name(expr) not in _FILLING or not is_constant(expr):
         return read_constant(expr)
     value = read_constant(expr.args[0]) if op_name(expr) == "full" else op_name(expr) == "ones"
     shape, dtype = read_shape(expr.checked_type), read_dtype(expr)
