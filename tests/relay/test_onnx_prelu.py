@@ -189,3 +189,31 @@ def test_slopes_that_nobody_knows():
     _, report = tvm_reorder.reorder(mod, decision="exchange")
     assert report.sites[0].refusal.reason is Reason.UNKNOWN_SIGN
     assert "bind it, if it is a parameter" in report.sites[0].explanation
+
+
+@pytest.mark.parametrize(
+    "between, slopes, is_exact",
+    [
+        ((2, 4, 64), (4, 1), True),
+        ((1, 8, 8, 8), (8, 1, 1), True),
+        ((8, 4, 4, 4), (4, 1, 1), False),
+        ((4, 4, 8, 4), (4, 1, 1), False),
+    ],
+)
+def test_slopes_of_another_shape_than_the_pools(between, slopes, is_exact):
+    """Reshapes beside the importer's become one with them; the slopes are of what PRelu saw."""
+    shape, model = (2, 4, 8, 8), Model()
+    model.inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+    last = model.node("Tanh", ["x"], "tanh")
+    last = model.node("Reshape", [last, model.constant("between", np.array(between))], "reshaped")
+    values = RNG.uniform(0.1, 0.9, slopes)
+    last = model.node("PRelu", [last, model.constant("slopes", values)], "prelu")
+    last = model.node("Reshape", [last, model.constant("shape", np.array(shape))], "back")
+    model.node("MaxPool", [last], "pool", kernel_shape=[2, 2], strides=[2, 2])
+    model.outputs = [helper.make_tensor_value_info("pool", TensorProto.FLOAT, (2, 4, 4, 4))]
+    mod, params = model.open()
+    (site,) = assert_same_results(mod, model.draw(), params=params).sites
+    if is_exact:
+        assert site.chain == ("tanh", "nn.prelu")
+    else:
+        assert "nn.prelu" not in site.chain

@@ -49,7 +49,11 @@ def read_flat_prelu(graph, root, scene, shared) -> Step | Refusal | None:
 
 
 def _read_slopes(slopes, shape) -> tuple[np.ndarray | None, list[relay.Call]]:
-    """Slopes in the data's shape, and the calls that spread them."""
+    """Slopes in the data's shape, and the calls that spread them.
+
+    They are spread over the shape that PRelu saw.  The data may have another one: TVM makes one
+    reshape of the importer's and one in front of it.
+    """
     helpers = []
     for names in (("reshape",), _SPREADING):
         if op_name(slopes) in names:
@@ -58,5 +62,10 @@ def _read_slopes(slopes, shape) -> tuple[np.ndarray | None, list[relay.Call]]:
     values = read_constant(slopes)
     if values is None:
         return None, helpers
-    is_spread = any(op_name(helper) in _SPREADING for helper in helpers)
-    return np.broadcast_to(values, shape) if is_spread else values.reshape(shape), helpers
+    for helper in helpers:
+        if op_name(helper) in _SPREADING:
+            spread_over = read_shape(helper.checked_type)
+            if None in spread_over:
+                return None, helpers
+            values = np.broadcast_to(values, spread_over)
+    return values.reshape(shape), helpers
