@@ -144,3 +144,10 @@ def test_strict_asks_for_windows_of_plus_infinity_where_f_falls():
 )
 def test_a_direction_is_guessed(function, direction):
     assert guess_direction(function) is direction
+
+
+def test_a_direction_of_integers_is_guessed():
+    """Python's own integers are what ~x and a shift are evaluated on."""
+    assert guess_direction(np.invert, is_whole=True) is F
+    assert guess_direction(lambda x: x >> 1, is_whole=True) is R
+    assert guess_direction(lambda x: np.maximum(x, np.invert(x)), is_whole=True) is V

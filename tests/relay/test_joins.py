@@ -207,6 +207,16 @@ def test_integers():
     assert site.status is Status.EXCHANGED and site.ends.is_both, site.explanation
 
 
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "bool"])
+def test_a_direction_is_guessed_on_integers(dtype):
+    """~x is a function of integers alone; a guess in float64 ended in an error."""
+    x = relay.var("x", shape=(1, 4, 8, 8), dtype=dtype)
+    body = relay.minimum(x, constant(1, dtype)) + relay.bitwise_not(x)
+    values = RNG.integers(0, 2 if dtype == "bool" else 100, (1, 4, 8, 8)).astype(dtype)
+    report = assert_same_results(module(max_pool(body)), {"x": values})
+    assert len(report.sites) == 1
+
+
 def onnx_model(nodes, initializers=(), opset=14):
     """conv -> nodes -> max pool, imported."""
     weight = RNG.normal(size=(4, 3, 3, 3)).astype("float32")

@@ -246,3 +246,47 @@ def test_a_sum_that_is_dropped_separates_nothing():
         ours = build_with(context, mod, "llvm")
     assert report.exchanged, report
     assert_equal(stock, ours, draw(mod), report)
+
+
+IDENTITIES = {"add": 0, "subtract": 0, "multiply": 1, "divide": 1}
+EXTENTS = [
+    (),
+    (1, 1, 1, 1),
+    (CHANNELS, 1, 1),
+    SHAPE,
+    (1, 1, *SHAPE[2:]),
+]  # the last: to one element
+
+
+def with_identity(name, shape, like):
+    """x + 0, x - 0, x * 1 or x / 1; SimplifyExpr drops it if the constant has one element."""
+    made = constant(np.full(shape, IDENTITIES[name]), dtype_of(like))
+    return getattr(relay, name)(like, made)
+
+
+@pytest.mark.parametrize("disabled", [[], ["SimplifyExpr"]])
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_what_is_dropped_once_its_constant_is_one_number_joins_nothing(name, disabled):
+    """Casts behind a clip meet where it has gone, and so do a product and a sum."""
+    outputs = []
+    for shape in EXTENTS:
+        for place in ("between two casts", "between the pool's casts", "between product and sum"):
+            x = relay.var(f"x{len(outputs)}", shape=SHAPE)
+            if place == "between product and sum":
+                scaled = relay.tanh(x) * per_channel(SCALES, x)
+                value = max_pool(with_identity(name, shape, scaled) + per_channel(SHIFTS, x))
+            else:
+                value = with_identity(name, shape, narrow("uint8", 0, 200)(x))
+                above = place == "between two casts"
+                value = max_pool(value.astype("float32") if above else value).astype("float32")
+            outputs.append(value)
+    mod, context = module(relay.Tuple(outputs)), {"disabled_pass": disabled}
+    stock = build_with(context, mod, WIDEST)
+    with tvm_reorder.enabled(**OPTIONS) as report:
+        ours = build_with(context, mod, WIDEST)
+    assert not report.errors
+    for before, after in zip(execute(stock, draw(mod)), execute(ours, draw(mod))):
+        np.testing.assert_array_equal(after, before)
+    kept = [site for site in report.sites if "dropped behind the pool" in site.explanation]
+    assert len(kept) >= 2, report
+    assert sum(site.status is Status.EXCHANGED for site in report.sites) >= 4 * 2, report

@@ -145,19 +145,21 @@ def directions_from_signs(values: np.ndarray) -> tuple[Direction, ...]:
 
 _GUESS_AT = np.unique(np.r_[np.linspace(-12, 12, 1201), np.geomspace(1, 1e4, 60), 0.0])
 _GUESS_AT = np.unique(np.r_[_GUESS_AT, -_GUESS_AT])
+_GUESS_AT_INTEGERS = np.unique(_GUESS_AT.astype(np.int64)).astype(object)
 _GUESS_ROUNDING = 1e-12
 
 
-def guess_direction(evaluate: Evaluate | None) -> Direction:
-    """The direction that a map seems to have at some 2500 points, in float64.
+def guess_direction(evaluate: Evaluate | None, is_whole: bool = False) -> Direction:
+    """The direction that a map seems to have at some points: 2500 of float64, or 111 integers.
 
     A guess only, to be held against a certificate: a map of this direction has ``worst_ulp`` None.
     """
     if evaluate is None:
         return Direction.OTHER
+    at = _GUESS_AT_INTEGERS if is_whole else _GUESS_AT
     with np.errstate(all="ignore"):
-        values = np.asarray(evaluate(_GUESS_AT.reshape(-1, *ANY_RANK)), np.float64).ravel()
-    if values.size != _GUESS_AT.size or np.isnan(values).any():
+        values = np.asarray(evaluate(at.reshape(-1, *ANY_RANK)), np.float64).ravel()
+    if values.size != at.size or np.isnan(values).any():
         return Direction.OTHER
     tolerance = _GUESS_ROUNDING * np.maximum(1, np.abs(values))
     turn = int(values.argmin())

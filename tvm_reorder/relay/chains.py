@@ -43,6 +43,7 @@ from .steps import (
     find_moves,
     find_shared_scalar,
     find_sharing,
+    find_vanishing,
     has_windows_of,
     needs_axes,
     read_rebuilding,
@@ -77,7 +78,7 @@ def read_steps(
             step = _read_step(graph, base, scene, wanted)
         if isinstance(step, Step):
             values = [*step.region, *climb_operands(step)]
-            held = _hold(step, find_shared_scalar(graph, values))
+            held = _hold(step, find_shared_scalar(graph, values) or find_vanishing(step))
             step = _refuse_repeating(step) or held
         if not isinstance(step, Step):
             undone = _read_undone_moves(graph, base, wanted, steps)

@@ -20,7 +20,7 @@ from ..core.monotone import IDENTITY, Direction, MonotoneMap, guess_direction
 from ..core.pieces import COMPARISONS, FUNCTIONS, Part, describe_parts
 from ..core.refusal import Reason, Refusal, varies
 from .certified import read_function
-from .facts import is_constant, read_constant, read_dtype, read_filled
+from .facts import is_constant, is_float, is_literal, read_constant, read_dtype, read_filled
 from .nan import do_keep_nan
 from .operands import shrink
 from .operators import doubt_rounding, read_operator
@@ -138,14 +138,18 @@ def _describe_region(region, root, source, scene):
         is_sweepable = read_function(root, source) is not None
         if unknown and not is_sweepable:
             return unknown, (), {}
-        described = _guess(described) if is_guessed else _leave_open(described, is_sweepable)
+        described = (
+            _guess(described, not is_float(source))
+            if is_guessed
+            else _leave_open(described, is_sweepable)
+        )
     inside = {source: IDENTITY, **dict(zip(reversed(region), maps))}
     described = scene.certified.describe(described, root, source)
     return doubt_rounding(described, region, source), ways, inside
 
 
-def _guess(described: MonotoneMap) -> MonotoneMap:
-    direction = guess_direction(described.evaluate)
+def _guess(described: MonotoneMap, is_whole: bool) -> MonotoneMap:
+    direction = guess_direction(described.evaluate, is_whole)
     return replace(described, directions=(direction,), worst_ulp=None)
 
 
@@ -212,7 +216,7 @@ def _read_operand(argument, numbers, scene, smaller):
     values = shrink(values, scene.pool)
     if values is None:
         return None
-    if np.all(values == values.ravel()[0]):
+    if is_literal(argument):  # and it has to be one behind the pool
         values = values.ravel()[0].reshape(())
     smaller[argument] = relay.const(values, read_dtype(argument))
     return values

@@ -83,9 +83,11 @@ def needs_guard(
     in_build : bool
         True at the pass's place in `relay.build`, behind FoldScaleAxis and SimplifyExpr.
     """
-    last = op_name(steps[0].result)
     if in_build:
-        return last in _NARROWING and _meets_cast(graph, pool)
+        names = (op_name(step.result) for step in steps)
+        kept = next((name for name in names if name not in _DROPPED), None)
+        return kept in _NARROWING and _meets_cast(graph, pool)
+    last = op_name(steps[0].result)
     further = sum(other.args[0].same_as(pool) for other in graph.max_pools)
     if graph.users(pool) == further + graph.is_output(pool):
         return False  # it is the result, or max pools alone read it

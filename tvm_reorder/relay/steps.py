@@ -84,6 +84,9 @@ class Step:
         return follow(self.root, (0,) * len(self.moves))
 
 
+_NEUTRAL = {"add": 0, "subtract": 0, "multiply": 1, "divide": 1}  # what TVM drops an operator for
+
+
 def follow(value: relay.Expr, path: Sequence[int]) -> relay.Expr:
     """What some argument positions lead to."""
     for position in path:
@@ -175,6 +178,22 @@ def find_shared_scalar(graph: FunctionGraph, values: Iterable[relay.Expr]) -> Re
             if any(_depends_on_literal(graph, user, scalar) for user in graph.calls_on(scalar)):
                 subject, actual = f"the scalar of {op_name(call)}", f"used {times} times"
                 return Refusal(Reason.SHARED, subject, actual, "used once")
+    return None
+
+
+def find_vanishing(step: Step) -> Refusal | None:
+    """Set if TVM would drop an operator of a step once its constant has become one number.
+
+    SimplifyExpr drops x + 0, x - 0, x * 1 and x / 1 if the constant has a single element, and so
+    keeps it before the exchange.  What stands around it would meet behind the pool.
+    """
+    for call in step.region:
+        neutral = _NEUTRAL.get(op_name(call))
+        for argument in call.args if neutral is not None else ():
+            made = step.replace.get(argument)
+            if made is not None and prod(made.data.shape) == 1 and made.data.numpy() == neutral:
+                subject = f"the {neutral} that {op_name(call)} takes, in each place of the window,"
+                return Refusal(Reason.UNPROVEN, subject, "dropped behind the pool by TVM", "kept")
     return None
 
 
