@@ -282,3 +282,12 @@ def test_classes_of_targets():
     assert name_target_class(Target(rapids), "float16") == "llvm x86-64 avx512 fp16"
     assert name_target_class(Target(zen), "float16") == "llvm x86-64 avx512"
     assert name_target_class(fast) == "llvm x86-64 avx512 fast-math"
+
+
+def test_a_function_is_swept_as_it_is_written():
+    """SimplifyExpr would add 8 and -8 up; behind CanonicalizeOps, where the pass reads, it is over."""
+    x = make_variable("float16")
+    eight, back = (relay.const(np.array([n], "float16")) for n in (8, -8))
+    rounded = relay.add(relay.add(x * relay.const(0.5, "float16"), eight), back)
+    function = make_function(relay.subtract(x, rounded), x)
+    assert certify(function, PLAIN).worst_ulp > 100

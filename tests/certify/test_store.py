@@ -55,8 +55,8 @@ def test_a_certificate_reads_back():
     "data, said",
     [
         ([], "is list but must be a JSON object"),
-        ({}, "has schema None but must have 1"),
-        (edited(schema=2), "has schema 2 but must have 1"),
+        ({}, "has schema None but must have 2"),
+        (edited(schema=1), "has schema 1 but must have 2"),
         (edited(steps=0), "has been changed since it was made"),
         (edited(worst={"rising": 0, "falling": 0, "valley": 0}), "has been changed"),
         ({k: v for k, v in FOUND.as_dict().items() if k != "checksum"}, "has been changed"),

@@ -49,7 +49,7 @@ def test_an_edited_certificate_is_named_in_one_line(own, tmp_path, capsys):
     model = save_network(tmp_path / "sigmoid.onnx", ("Sigmoid",))
     path = store.user_path(make_key(build_function("sigmoid", "float32"), PLAIN))
     path.parent.mkdir()
-    path.write_text('{"schema": 1}')
+    path.write_text('{"schema": 2}')
     assert main(["compare", str(model), "--target", "llvm", "--repeat", "1"]) == 0
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(f"tvm-reorder: note: the certificate {path} has been changed")

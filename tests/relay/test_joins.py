@@ -43,6 +43,10 @@ def keras_prelu_by_difference(x):
     return relay.nn.relu(x) - channels_first(SLOPES) * relay.nn.relu(relay.negative(x))
 
 
+def tensorflow_prelu(x, slopes=SLOPES):
+    return relay.nn.relu(x) + channels_first(slopes) * (x - relay.abs(x)) * scalar(0.5)
+
+
 def soft_shrink(x):
     return relay.nn.relu(x - scalar(0.5)) - relay.nn.relu(scalar(-0.5) - x)
 
@@ -65,6 +69,8 @@ VALLEYS = {
     "abs as a sum": lambda x: relay.nn.relu(x) + relay.nn.relu(relay.negative(x)),
     "prelu of Keras": keras_prelu,
     "prelu by a difference": keras_prelu_by_difference,
+    "prelu of TensorFlow": tensorflow_prelu,
+    "abs turned around twice": lambda x: relay.abs(relay.negative(x)) + relay.abs(x),
     "relu of a difference": lambda x: relay.maximum(relay.nn.relu(x), scalar(-1) - x),
 }
 RISING = {
@@ -76,6 +82,8 @@ RISING = {
     "clip": lambda x: relay.minimum(relay.maximum(x, scalar(-1)), scalar(1)),
     "relu6": lambda x: relay.minimum(relay.nn.relu(x), scalar(6)),
     "a sum": lambda x: x + relay.nn.relu(x),
+    "prelu of TensorFlow": lambda x: tensorflow_prelu(x, [0.1, 0.2, 0, 1]),
+    "x and its abs": lambda x: x + relay.abs(x),
     "prelu with slopes from 0": lambda x: (
         relay.nn.relu(x) - channels_first([0.1, 0.2, 0, 1]) * relay.nn.relu(relay.negative(x))
     ),
@@ -274,6 +282,7 @@ def shrunk(lambd, bias):
         (thresholded(-0.5), "both ends"),
         (shrunk(0.5, 0.0), "the maximum"),
         (shrunk(0.5, 0.25), "the maximum"),
+        (shrunk(0.5, 0.5), "the maximum"),  # soft shrink; the importer has the bias once
     ],
 )
 def test_functions_with_comparisons_from_onnx(node, ends):

@@ -24,7 +24,7 @@ from .kernel import CompiledPair, Program, compile_pair
 from .progress import SweepState
 from .runs import Extent, Summary
 from .sweep import BLOCK, CHUNK, Places, sweep
-from .targets import name_target_class, require_runs_here, versions
+from .targets import find_compiled_for, name_target_class, require_runs_here, versions
 
 NOISE_ULP = 1024
 FAST_MATH_LEVEL = 4
@@ -110,7 +110,7 @@ def certify(
         If the dtype has too many values, the target cannot run here or cannot compile this, or
         opt_level 0 would make several kernels of it between which nothing is contracted.
     """
-    arguments = require_format(function.dtype)
+    arguments, target = require_format(function.dtype), find_compiled_for(target)
     require_one_kernel(function, opt_level)
     require_runs_here(target)
     require_compiles(function, target, opt_level)

@@ -98,10 +98,11 @@ def compile_pair(
 
 
 _SCALAR = {"tir.disable_vectorize": True}
+_DISABLED = ["SimplifyExpr"]  # it comes before the pass, and merges here what the model's could not
 
 
 def _build(mod, target: Target, opt_level: int, config: dict):
-    with tvm.transform.PassContext(opt_level=opt_level, config=config):
+    with tvm.transform.PassContext(opt_level, disabled_pass=_DISABLED, config=config):
         return relay.build(mod, target)
 
 

@@ -15,6 +15,7 @@ import tvm
 from tvm.target import Target, codegen
 
 from ..core.certificates import CertificateError
+from ..core.measured import MEASURED_TARGET
 
 X86 = ("x86_64", "amd64")
 _X86_CLASSES = ("sse2", "avx2+fma", "avx512")
@@ -26,9 +27,33 @@ def current_target() -> Target:
     return Target.current(allow_none=True) or Target("llvm")
 
 
+def find_compiled_for(target: Target) -> Target:
+    """The target whose processor and flags the kernels are compiled for.
+
+    All llvm kernels of a build are one module, compiled for the host; a target that has none is its
+    own.  Schedules are chosen for the target itself (``src/driver/driver_api.cc``).
+    """
+    host = target.host
+    is_shared = host is not None and host.kind.name == target.kind.name == "llvm"
+    return host if is_shared else target
+
+
+def name_target(target: Target) -> str:
+    """Kind and architecture of a target, and whose schedules it asks for if not x86's."""
+    kind, architecture = target.kind.name, read_architecture(target)
+    if kind != "llvm":
+        return kind
+    if architecture not in X86:
+        return f"{kind} {architecture}"
+    others = [
+        str(key) for key in target.keys if str(key) != "cpu"
+    ]  # the strategies of x86 are cpu's
+    return f"{MEASURED_TARGET} with schedules for {others[0]}" if others else MEASURED_TARGET
+
+
 def read_architecture(target: Target) -> str:
-    """Of the target's triple; this machine's where it has none."""
-    triple = str(target.attrs.get("mtriple", ""))
+    """Of the triple compiled for; this machine's where it has none."""
+    triple = str(find_compiled_for(target).attrs.get("mtriple", ""))
     return (triple or platform.machine()).partition("-")[0].lower()
 
 
@@ -37,7 +62,7 @@ def name_target_class(target: Target | None = None, dtype: str = "float32") -> s
 
     Processors that compute in float16 are classes of their own for that.
     """
-    target = target or current_target()
+    target = find_compiled_for(target or current_target())
     name = _name_class(str(target))
     is_half = dtype == "float16" and name.startswith("llvm x86-64")
     return f"{name} fp16" if is_half and _has_halves(target) else name
@@ -60,7 +85,7 @@ def _name_class(text: str) -> str:
 
 def read_fast_math_flags(target: Target) -> list[str]:
     """Names of the target's attributes with which LLVM may round as it likes."""
-    attributes = target.attrs
+    attributes = find_compiled_for(target).attrs
     return [name for name in attributes.keys() if name.startswith("fast-math") and attributes[name]]
 
 
@@ -77,7 +102,7 @@ def may_contract(target: Target, dtype: str) -> bool:
     LLVM does where the processor has a fused multiply-add for the dtype.  On x86-64 its features
     tell; half precision without AVX512-FP16 is computed in float32 and rounded each time.
     """
-    return _has_fma(str(target), dtype == "float16")
+    return _has_fma(str(find_compiled_for(target)), dtype == "float16")
 
 
 @lru_cache(maxsize=64)
@@ -103,6 +128,7 @@ def require_runs_here(target: Target) -> None:
     CertificateError
         If it cannot; a sweep runs what it certifies.
     """
+    target = find_compiled_for(target)
     kind, wanted = target.kind.name, name_target_class(target, "float16")
     if kind == "llvm":
         here = Target(f"llvm -mcpu={codegen.llvm_get_system_cpu()}")

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from .monotone import Direction
 
-SCHEMA = 1
+SCHEMA = 2  # in 1 functions were simplified before they were swept
 SWEPT = ("float32", "float16")  # dtypes of which a sweep takes all values
 SHAPES = (Direction.RISING, Direction.FALLING, Direction.VALLEY)
 

@@ -13,6 +13,8 @@ Where the pieces end
 On a piece
     * What has one certain value over all of it (``enclosure.py``) is constant; so is what goes one
       way and has the same certain value at both ends.
+    * x, -x and 0 are what abs, relu and a negation make of x; so are their sums and differences,
+      like x - |x| above 0.
     * A product with a constant of a known sign moves as the other factor does, or against it.
     * Everything else moves as its parts say, on all numbers (``joins.py``).
 
@@ -71,6 +73,8 @@ FUNCTIONS = {
     "logical_or": np.logical_or,
     "logical_not": np.logical_not,
 }
+_FACTORS = {"abs": (1, -1), "nn.relu": (1, 0), "negative": (-1, -1)}  # from 0 on, and up to 0
+_MOVES = {-1: FALLING, 0: CONSTANT, 1: RISING}  # of a multiple of x
 _MOST_CUTS = 8
 
 
@@ -262,10 +266,31 @@ class _Piece:
         self._over = _evaluate(parts, enclose(low, dtype, high))
         self._first, self._last = (_evaluate(parts, enclose(e, dtype)) for e in (low, high))
         known = [(CONSTANT,) if ends[0] == ends[1] else (RISING,)]
+        multiples: list[int | None] = [1]
         for number, part in enumerate(parts, 1):
-            known.append(self._settle(number, self._move(part, known)))
+            multiples.append(self._multiply(part, multiples))
+            is_known = multiples[-1] is not None
+            moves = (_MOVES[multiples[-1]],) if is_known else self._move(part, known)
+            known.append(self._settle(number, moves))
         self.directions = known[-1]
         self.first, self.last = (values[-1].stored() for values in (self._first, self._last))
+
+    def _multiply(self, part: Part, multiples: Sequence[int | None]) -> int | None:
+        """The m for which the part is m times x all over the piece: -1, 0 or 1, if any is.
+
+        Exactly, but for x - x at an infinity, which is NaN.
+        """
+        found = [multiples[n] if isinstance(n, int) else None for n in part.operands]
+        if None in found:
+            return None
+        if len(found) == 2 and part.name in ("add", "subtract"):
+            total = found[0] + found[1] if part.name == "add" else found[0] - found[1]
+            return total if abs(total) <= 1 else None
+        above, below = _FACTORS.get(part.name, (None, None))
+        value = self._over[part.operands[0]]
+        if above == below or np.all(value.low >= 0):
+            return None if above is None else above * found[0]
+        return below * found[0] if np.all(value.high <= 0) else None
 
     def _move(self, part: Part, known) -> tuple[Direction, ...]:
         varying = [known[n] for n in part.operands if isinstance(n, int)]

@@ -46,6 +46,7 @@ from .steps import (
     find_vanishing,
     has_windows_of,
     needs_axes,
+    read_operand_shapes,
     read_rebuilding,
 )
 from .two_arguments import TWO_ARGUMENTS
@@ -89,20 +90,27 @@ def read_steps(
 
 
 def _refuse_repeating(step: Step) -> Refusal | None:
-    """Set for a step that gives more values than it takes, which FuseOps puts behind no pool.
+    """Set for a step that may give more values than it takes, which FuseOps puts behind no pool.
 
     It would be a kernel of its own there, apart from the steps in front of it; see `FuseOps` in
-    ``src/relay/analysis/graph_partitioner.cc``.
+    ``src/relay/analysis/graph_partitioner.cc``.  An extent that is known at run time alone counts
+    as equal to itself there, whichever tensor of a sum has the larger one then.
     """
     before, after = (read_shape(value.checked_type) for value in (step.source, step.result))
-    if len(before) == len(after) and all(
-        None in pair or pair[0] == pair[1] for pair in zip(before, after)
-    ):
-        return None
     name = op_name(step.result)
-    sizes = (" x ".join(map(str, shape)) for shape in (after, before))
-    subject, actual = f"what {name} computes", "{} values for {}".format(*sizes)
-    return Refusal(Reason.NO_SAVING, subject, actual, "as many as it takes")
+    if before != after:
+        sizes = (" x ".join(str(n or "?") for n in shape) for shape in (after, before))
+        subject, actual = f"what {name} computes", "{} values for {}".format(*sizes)
+        return Refusal(Reason.NO_SAVING, subject, actual, "as many as it takes")
+    if None in before and any(map(partial(_may_repeat, before), read_operand_shapes(step))):
+        subject, actual = f"an operand of {name}", "of an extent that may be larger at run time"
+        return Refusal(Reason.NO_SAVING, subject, actual, "of extent 1 where the data's is unknown")
+    return None
+
+
+def _may_repeat(shape: tuple[int | None, ...], operand: tuple[int | None, ...]) -> bool:
+    """True if the operand may be larger than the data along an axis of unknown extent."""
+    return any(n is None and other != 1 for n, other in zip(reversed(shape), reversed(operand)))
 
 
 def _hold(step: Step, refusal: Refusal | None) -> Step:

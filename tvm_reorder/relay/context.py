@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import tvm
 from tvm import relay
+from tvm.target import Target
 
-from ..certify.targets import X86, current_target, read_architecture, read_fast_math_flags
+from ..certify.targets import current_target, name_target, read_fast_math_flags
 from ..core.config import ReorderConfig
 from ..core.licence import ANY_DROP
-from ..core.measured import MEASURED_TARGET
 from ..core.refusal import Reason, Refusal
 from .certified import CertificateSource
 from .kernels import Kernels, read_kernels
@@ -59,10 +59,10 @@ def read_surroundings(
     others = [other for name, other in mod.functions.items() if not name.same_as(variable)]
     fast_math, apart = _has_fast_math(context), are_apart(context)
     return Surroundings(
-        _read_target(),
+        name_target(current_target()),
         CertificateSource(config.certify, fast_math, apart),
         read_kernels(context, apart, in_build, any_target, fast_math),
-        _find_fusion_limit(context) or _find_fast_math_flag(config),
+        _find_fusion_limit(context) or _find_unknown_arithmetic(config, in_build),
         any(isinstance(other, relay.Function) and has_readers(other) for other in others),
         not in_build or _links_constants(mod, context),
     )
@@ -103,15 +103,16 @@ def _find_fusion_limit(context) -> Refusal | None:
     )
 
 
-def _find_fast_math_flag(config: ReorderConfig) -> Refusal | None:
-    """Set if LLVM may round as it likes, in each kernel otherwise."""
+def _find_unknown_arithmetic(config: ReorderConfig, in_build: bool) -> Refusal | None:
+    """Set if LLVM may round as it likes, in each kernel otherwise, or if nobody says."""
     flags = read_fast_math_flags(current_target())
-    if not flags or config.licence.ulp == ANY_DROP:
+    is_unknown = in_build and Target.current(allow_none=True) is None
+    if config.licence.ulp == ANY_DROP or not (flags or is_unknown):
         return None
     return Refusal(
         Reason.UNPROVEN,
         "the target's arithmetic",
-        f"that of -{flags[0]}",
+        f"that of -{flags[0]}" if flags else "unknown in a build for several targets",
         "without fast-math flags",
         "the licence ulp:any takes it as it is",
     )
@@ -122,13 +123,3 @@ def _has_fast_math(context) -> bool:
     if "FastMath" in context.disabled_pass:
         return False
     return context.opt_level >= 4 or "FastMath" in context.required_pass
-
-
-def _read_target() -> str:
-    """Kind and architecture of the target compiled for; this machine's llvm where none is set."""
-    target = current_target()
-    kind = target.kind.name
-    if kind != "llvm":
-        return kind
-    architecture = read_architecture(target)
-    return MEASURED_TARGET if architecture in X86 else f"{kind} {architecture}"

@@ -32,7 +32,8 @@ from tvm import relay
 from tvm.ir.transform import PassContext
 from tvm.target import Target
 
-from ..certify.targets import X86, current_target, may_contract, read_architecture
+from ..certify.targets import current_target, may_contract, name_target
+from ..core.measured import MEASURED_TARGET
 from ..core.refusal import Reason, Refusal
 from .facts import read_shape
 from .patterns import MAX_POOLS
@@ -153,8 +154,9 @@ def _find_obstacle(context: PassContext, target: Target | None) -> str:
             return f"not known of a schedule by {tuner}"
     if target is None:
         return "not known in a build for several targets"
-    if target.kind.name != "llvm" or read_architecture(target) not in X86:
-        return f"not known on {target.kind.name} {read_architecture(target)}"
+    name = name_target(target)
+    if name != MEASURED_TARGET:
+        return f"not known on {name}"
     return "not known of a library's" if target.libs else ""
 
 

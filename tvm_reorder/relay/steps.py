@@ -110,15 +110,16 @@ def find_moves(steps: Sequence[Step]) -> Moves:
 
 def is_uniform(step: Step) -> bool:
     """True if the step treats all values alike: each of its operands is a single number."""
-    return not step.rebuilds and all(prod(shape) == 1 for shape in _read_operand_shapes(step))
+    return not step.rebuilds and all(prod(shape) == 1 for shape in read_operand_shapes(step))
 
 
 def needs_axes(step: Step) -> bool:
     """True if the step is another one, or gives other axes, on a tensor of another rank."""
-    return bool(step.rebuilds) or any(shape != () for shape in _read_operand_shapes(step))
+    return bool(step.rebuilds) or any(shape != () for shape in read_operand_shapes(step))
 
 
-def _read_operand_shapes(step: Step) -> Iterator[tuple[int | None, ...]]:
+def read_operand_shapes(step: Step) -> Iterator[tuple[int | None, ...]]:
+    """Shapes of what a step takes besides its source."""
     for call in step.region.difference(step.moves):
         for argument in call.args:
             if argument not in step.region and not argument.same_as(step.source):
@@ -212,8 +213,9 @@ def _depends_on_literal(graph: FunctionGraph, call: relay.Call, scalar: relay.Co
         return call.args[1].same_as(scalar) and not _has_exact_reciprocal(value)
     if name not in ADDITIONS:
         return name not in _INDIFFERENT
-    equal = (each for each in filter(_is_float_scalar, graph.order) if read_constant(each) == value)
-    return any(not each.same_as(scalar) for each in equal)
+    others = (each for each in filter(_is_float_scalar, graph.order) if not each.same_as(scalar))
+    equal = (each for each in others if read_constant(each) == value)
+    return any(op_name(user) in ADDITIONS for each in equal for user in graph.calls_on(each))
 
 
 def _has_exact_reciprocal(value: np.ndarray) -> bool:
