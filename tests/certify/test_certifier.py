@@ -285,7 +285,7 @@ def test_classes_of_targets():
 
 
 def test_a_function_is_swept_as_it_is_written():
-    """SimplifyExpr would add 8 and -8 up; behind CanonicalizeOps, where the pass reads, it is over."""
+    """SimplifyExpr would add 8 and -8 up; where the pass reads, it is over."""
     x = make_variable("float16")
     eight, back = (relay.const(np.array([n], "float16")) for n in (8, -8))
     rounded = relay.add(relay.add(x * relay.const(0.5, "float16"), eight), back)
