@@ -21,7 +21,7 @@ class Quantisation:
     input_dtype: str = "uint8"
     dtype: str = "int8"
     input_zero: int = 3
-    kernel_zero: int = 0
+    kernel_zero: int | tuple[int, ...] = 0
     zero: int = -5
     per_channel: bool = False
     rounding: str = "UPWARD"

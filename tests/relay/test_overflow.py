@@ -76,6 +76,12 @@ def test_what_cannot_overflow_moves():
 
 BYTE = (-128, 127)
 KERNEL = constant(np.full((2, 4, 3, 3), -2), "int8")
+
+
+def between(low, high, x):
+    return relay.clip(relay.exp(x.astype("float32")), low, high)
+
+
 BOUNDS = {
     "an input": (lambda x: x, BYTE),
     "a sum": (lambda x: x.astype("int32") + number(3), (-125, 130)),
@@ -107,6 +113,10 @@ BOUNDS = {
     ),
     "a narrowing cast": (lambda x: (x.astype("int32") * number(2)).astype("int8"), None),
     "a float": (lambda x: relay.exp(x.astype("float32")).astype("int8"), None),
+    "a float behind a clip": (lambda x: between(-3.7, 100.2, x).astype("int8"), (-3, 100)),
+    "a float behind a wider clip": (lambda x: between(-3.0, 128.0, x).astype("int8"), None),
+    "a float behind no clip": (lambda x: between(0.0, np.inf, x).astype("int8"), None),
+    "repeated": (lambda x: relay.repeat(relay.nn.relu(x), 2, 1), (0, 127)),
     "a part": (lambda x: relay.split(x * x, 2, 1)[0], None),
     "an unknown step": (lambda x: relay.bitwise_xor(x, number(1, "int8")), None),
     "bits": (lambda x: relay.bitwise_not(x), BYTE),

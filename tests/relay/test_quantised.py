@@ -26,6 +26,8 @@ CASES = {
     "to nearest": replace(PLAIN, rounding="TONEAREST", clips=False),
     "to nearest per channel": replace(PLAIN, rounding="TONEAREST", per_channel=True),
     "weights with a zero point": replace(PLAIN, kernel_zero=2),
+    "zero points per channel": replace(PLAIN, per_channel=True, kernel_zero=(2, 0, -1, 3)),
+    "zero points of 0 per channel": replace(PLAIN, per_channel=True, kernel_zero=(0,) * 4),
     "padded overlapping pool": replace(PLAIN, pool=3),
     "int8 to uint8": replace(PLAIN, input_dtype="int8", dtype="uint8", zero=100),
     "saturating": replace(PLAIN, scale=1e-4, zero=-128, clips=False),
@@ -63,6 +65,8 @@ def assert_equal_on(mod, inputs, target, **options):
 QUICK = [
     ("per channel", "float"),
     ("weights with a zero point", "float"),
+    ("zero points per channel", "float"),
+    ("zero points of 0 per channel", "integer"),
     ("per channel", "integer"),
     ("to nearest per channel", "integer"),
     ("saturating", "integer"),

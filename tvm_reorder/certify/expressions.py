@@ -22,6 +22,7 @@ from ..core.measured import FAST_MATH
 
 _COMMUTATIVE = frozenset(["add", "multiply", "maximum", "minimum"])
 _SEEN_THROUGH = TRANSPARENT.union(["nn.leaky_relu"])
+_SHAPING = frozenset(["broadcast_to", "broadcast_to_like", "expand_dims"])
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
 
@@ -150,7 +151,8 @@ def _write_attributes(call: relay.Call, constants: list[str]) -> list[str]:
 
 def _is_scalar(op: Op) -> bool:
     pattern = op.get_attr("TOpPattern")
-    return pattern is not None and int(pattern) in (_ELEMENTWISE, _BROADCAST)
+    is_pointwise = pattern is not None and int(pattern) in (_ELEMENTWISE, _BROADCAST)
+    return is_pointwise and op.name not in _SHAPING
 
 
 def _is_sum_of_products(call: relay.Call) -> bool:

@@ -221,6 +221,9 @@ def _doubt_operands(graph: FunctionGraph, steps: list[Step], scene: Scene) -> Re
 
 
 def _describe_base(graph: FunctionGraph, base: relay.Expr) -> str:
+    moves, base = read_moves(base)
+    if moves:
+        return f"{_describe_base(graph, base)}, through {op_name(moves[0])},"
     if not isinstance(base, relay.Var):
         return op_name(base)
     is_input = any(base.same_as(param) for param in graph.function.params)
@@ -302,7 +305,8 @@ def _read_step(
     if not isinstance(step, Refusal) or step.reason is not Reason.UNKNOWN_OPERATOR:
         return step
     whole = read_composite(graph, root, scene, shared)  # where, comparisons, what nobody knows
-    return whole if isinstance(whole, Step) else step
+    is_cause = isinstance(whole, Refusal) and whole.reason is Reason.VARIES_IN_WINDOW
+    return whole if is_cause or isinstance(whole, Step) else step
 
 
 def _read_moved_step(graph, top, scene, wanted) -> Step | Refusal | None:

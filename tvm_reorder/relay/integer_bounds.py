@@ -122,6 +122,8 @@ class _Reader:
         if value.op.name in _JOINS and isinstance(value.args[0], relay.Tuple):
             parts = [self.read(field) for field in value.args[0].fields]
             return None if None in parts or not parts else _hull(parts)
+        if value.op.name == "cast" and not _is_whole(value.args[0]):
+            return _fit(_read_clipped(value.args[0]), everything)
         operands = [self.read(a) for a in value.args if _is_whole(a)]
         if value.op.name in _WITHIN_DTYPE or dtype == "bool":
             return None if None in operands else everything
@@ -150,6 +152,15 @@ class _Reader:
         # Padding with zeros belongs to the convolution.
         largest = int(weights.sum()) * max(abs(end) for end in read)
         return -largest, largest
+
+
+def _read_clipped(value: relay.Expr) -> Bound | None:
+    """What a clip leaves of floats, and a cast makes of that; a NaN becomes one of its bounds."""
+    if op_name(value) != "clip":
+        return None
+    ends = float(value.attrs.a_min), float(value.attrs.a_max)
+    is_known = np.isfinite(ends).all() and ends[0] <= ends[1]
+    return (int(ends[0]), int(ends[1])) if is_known else None
 
 
 def _hull(bounds: list[Bound]) -> Bound:
@@ -250,7 +261,7 @@ def _times(bound: Bound, extents: list[int | None]) -> Bound | None:
 
 _DERIVED: dict[str, Callable[..., Bound | None]] = {
     **dict.fromkeys(("cast", "reshape", "transpose", "layout_transform", "strided_slice"), _same),
-    **dict.fromkeys(("expand_dims", "squeeze", "broadcast_to", "copy"), _same),
+    **dict.fromkeys(("expand_dims", "squeeze", "broadcast_to", "repeat", "copy"), _same),
     "add": _add,
     "nn.bias_add": _add,
     "subtract": _subtract,

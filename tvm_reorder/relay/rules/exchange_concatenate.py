@@ -144,14 +144,28 @@ def _as_function(step) -> relay.Function:
 
 
 def _differ(branches, k: int) -> Refusal:
-    names = [steps[k].link.map.name if len(steps) > k else "no step" for steps in branches]
-    constants = " with other constants" if len(set(names)) == 1 else ""
+    found = [steps[k] if len(steps) > k else None for steps in branches]
+    names = dict.fromkeys("no step" if step is None else step.link.map.name for step in found)
+    actual, required = " and ".join(names), "the same on every branch"
+    if len(names) == 1:
+        cause, required = _explain_difference(found)
+        actual += cause
     return Refusal(
-        Reason.BRANCHES_DIFFER,
-        f"step {k + 1} above the concatenation",
-        " and ".join(dict.fromkeys(names)) + constants,
-        "the same on every branch",
+        Reason.BRANCHES_DIFFER, f"step {k + 1} above the concatenation", actual, required
     )
+
+
+def _explain_difference(steps) -> tuple[str, str]:
+    """Why steps of one name are not the same, and what they should be."""
+    moves = [op_name(move) for step in steps for move in step.moves]
+    if moves:
+        return f" above {moves[0]}", "next to it, for the joined tensor has another shape"
+    if not all(map(is_uniform, steps)):
+        return (
+            " with more constants than one",
+            "with a single number, for the joined tensor has other channels",
+        )
+    return " with other constants", "the same on every branch"
 
 
 def _shared_outside(graph, joined) -> Refusal | None:
