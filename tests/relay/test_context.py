@@ -36,6 +36,13 @@ def test_a_limit_to_fusion(depth, is_refused):
         assert f"max_depth is {depth} but must be 1, or 256 or more" in str(site.refusal)
 
 
+def test_the_x87_rounds_where_a_kernel_ends():
+    site = only_site(conv_net(relay.nn.relu), target="llvm -mtriple=i686-linux-gnu")
+    assert "the target's arithmetic is that of the x87" in str(site.refusal)
+    with_sse = "llvm -mtriple=i686-linux-gnu -mattr=+sse2"
+    assert only_site(conv_net(relay.nn.relu), target=with_sse).status is Status.EXCHANGED
+
+
 def test_kernels_are_compiled_for_the_host():
     """All llvm kernels of a build are in one module; see ``src/driver/driver_api.cc``."""
     with_fma, without = Target("llvm", host=AVX2), Target(AVX2, host="llvm")

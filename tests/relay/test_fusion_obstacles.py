@@ -191,6 +191,7 @@ def test_nothing_stands_in_the_way_of_the_others():
         ("llvm -mtriple=aarch64-linux-gnu", "llvm aarch64"),
         ("c", "c"),
         ("cuda -arch=sm_80", "cuda"),
+        ("llvm -keys=arm_cpu,cpu", "llvm x86-64 with schedules for arm_cpu"),
     ],
 )
 def test_for_another_target_nothing_is_fused(target, seen):
@@ -199,6 +200,13 @@ def test_for_another_target_nothing_is_fused(target, seen):
     assert site.status is Status.EXCHANGED
     assert site.decision.note == f"not fused: the target is {seen} but must be {MEASURED_TARGET}"
     assert NAME not in mod.astext(show_meta_data=False)
+
+
+def test_what_a_library_computes_is_not_fused():
+    _, report = tvm_reorder.reorder(network(), target="llvm -libs=dnnl", decision="fuse")
+    (site,) = report.sites
+    assert site.status is Status.EXCHANGED
+    assert "what computes the convolution is dnnl but must be TVM's own" in site.decision.note
 
 
 def build_for_auto_scheduler(mod):

@@ -18,6 +18,7 @@ from ..core.certificates import CertificateError
 from ..core.measured import MEASURED_TARGET
 
 X86 = ("x86_64", "amd64")
+_X86_32_BIT = ("i386", "i486", "i586", "i686")
 _X86_CLASSES = ("sse2", "avx2+fma", "avx512")
 _FUSED = ("fma", "fma4")  # both give the same result
 
@@ -87,6 +88,17 @@ def read_fast_math_flags(target: Target) -> list[str]:
     """Names of the target's attributes with which LLVM may round as it likes."""
     attributes = find_compiled_for(target).attrs
     return [name for name in attributes.keys() if name.startswith("fast-math") and attributes[name]]
+
+
+def find_loose_arithmetic(target: Target) -> str:
+    """What lets a kernel round otherwise than each operation by itself; empty if nothing does."""
+    flags = read_fast_math_flags(target)
+    if flags:
+        return f"that of -{flags[0]}"
+    is_32_bit = target.kind.name == "llvm" and read_architecture(target) in _X86_32_BIT
+    if is_32_bit and not codegen.target_has_features("sse2", find_compiled_for(target)):
+        return "that of the x87, which rounds where a kernel ends"
+    return ""
 
 
 def _name_processor(target: Target) -> str:

@@ -8,7 +8,7 @@ import tvm
 from tvm import relay
 from tvm.target import Target
 
-from ..certify.targets import current_target, name_target, read_fast_math_flags
+from ..certify.targets import current_target, find_loose_arithmetic, name_target
 from ..core.config import ReorderConfig
 from ..core.licence import ANY_DROP
 from ..core.refusal import Reason, Refusal
@@ -105,15 +105,16 @@ def _find_fusion_limit(context) -> Refusal | None:
 
 def _find_unknown_arithmetic(config: ReorderConfig, in_build: bool) -> Refusal | None:
     """Set if LLVM may round as it likes, in each kernel otherwise, or if nobody says."""
-    flags = read_fast_math_flags(current_target())
-    is_unknown = in_build and Target.current(allow_none=True) is None
-    if config.licence.ulp == ANY_DROP or not (flags or is_unknown):
+    loose = find_loose_arithmetic(current_target())
+    if in_build and Target.current(allow_none=True) is None:
+        loose = "unknown in a build for several targets"
+    if config.licence.ulp == ANY_DROP or not loose:
         return None
     return Refusal(
         Reason.UNPROVEN,
         "the target's arithmetic",
-        f"that of -{flags[0]}" if flags else "unknown in a build for several targets",
-        "without fast-math flags",
+        loose,
+        "rounded operation by operation",
         "the licence ulp:any takes it as it is",
     )
 

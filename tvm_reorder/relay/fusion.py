@@ -22,6 +22,7 @@ from tvm.autotvm.task.dispatcher import ApplyGraphBest, DispatchContext
 from tvm.ir.transform import PassContext
 from tvm.relay.dataflow_pattern import DFPatternCallback, rewrite
 
+from ..certify.targets import current_target
 from ..core.measured import MEASURED_TARGET
 from ..core.refusal import Reason, Refusal, require
 from .facts import (
@@ -37,6 +38,7 @@ from .patterns import make_max_pool_pattern
 from .rules.rule import mark_span
 from .sites import FunctionGraph, op_name
 
+_CONVOLVING_LIBRARY = "dnnl"  # python/tvm/relay/op/strategy/x86.py: conv2d_strategy_cpu
 _OTHER_TUNERS = ("auto_scheduler", "meta_schedule")
 _NAME = "FuseConvolutionPool"
 _ENDS = {"signed": "its minimum on some channel", "both": "both its ends"}
@@ -46,6 +48,8 @@ def find_general_obstacle(context: PassContext, target: str) -> Refusal | None:
     """What keeps every site of a build from being fused."""
     if target != MEASURED_TARGET:
         return _refuse("the target", target, MEASURED_TARGET)
+    if _CONVOLVING_LIBRARY in current_target().libs:
+        return _refuse("what computes the convolution", _CONVOLVING_LIBRARY, "TVM's own schedule")
     if isinstance(DispatchContext.current, ApplyGraphBest):
         # It deals out one record after the other: a convolution that does not ask shifts them all.
         return _refuse("the tuning log", "the graph tuner's", "one by workload")
