@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
@@ -38,6 +39,37 @@ def test_an_undefined_input(fails, tmp_path):
     said = inspect(fails, tmp_path, CONV, ("MaxPool", "nowhere", "y", POOL))
     assert said.startswith("TVM's onnx importer fails at the operator MaxPool 'y' (output 'y')")
     assert "KeyError: 'nowhere'" in said
+
+
+def test_what_the_type_checker_refuses_is_named_and_not_who_asked_it(fails, tmp_path):
+    three = np.ones(3, "float32")
+    nodes = [CONV, ("Add", "c three", "a", {"name": "adder"}), ("MaxPool", "a", "y", POOL)]
+    said = inspect(fails, tmp_path, *nodes, three=three)
+    assert "is refused by the type checker at the operator add 'adder' (Incompatible" in said
+
+
+def test_an_output_that_no_node_makes(fails, tmp_path):
+    graph = make_graph(CONV, ("MaxPool", "c", "y", POOL))
+    graph.output[0].name = "nowhere"
+    said = fails("inspect", save_graph(tmp_path / "model.onnx", graph))
+    assert said.endswith("has the output 'nowhere', but must have outputs that a node makes")
+
+
+@pytest.mark.parametrize("command", ["compare", "compile"])
+def test_control_flow(fails, tmp_path, command):
+    value = helper.make_tensor_value_info("e", TensorProto.FLOAT, None)
+    branch = helper.make_graph([helper.make_node("Relu", ["c"], ["e"])], "branch", [], [value])
+    nodes = [
+        CONV,
+        ("ReduceMax", "c", "m", {"keepdims": 0}),
+        ("Cast", "m", "t", {"to": TensorProto.BOOL}),
+        ("If", "t", "r", {"then_branch": branch, "else_branch": branch}),
+        ("MaxPool", "r", "y", POOL),
+    ]
+    path = save_graph(tmp_path / "model.onnx", make_graph(*nodes))
+    output = ["-o", tmp_path / "model.tar"] if command == "compile" else []
+    said = fails(command, path, "--target", "llvm", *output)
+    assert "has an If or a Loop but must be without control flow" in said
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,31 @@ def build_ours(model: Model, target: tvm.target.Target, args, config: ReorderCon
 
 
 def _build(model: Model, target, args):
+    require_straight(model, args)
     with tvm.transform.PassContext(opt_level=args.opt_level):
         return relay.build(model.mod, target=target, params=model.params)
+
+
+def require_straight(model: Model, args) -> None:
+    """Check that the graph executor can run a model.
+
+    Raises
+    ------
+    UsageError
+        If it has control flow.
+    """
+    found = []
+
+    def visit(expr) -> None:
+        if isinstance(expr, relay.If):  # a Loop has one, too
+            found.append(expr)
+
+    relay.analysis.post_order_visit(model.mod["main"], visit)
+    if found:
+        raise UsageError(
+            f"model {args.model!r} has an If or a Loop but must be without control flow: TVM's "
+            "graph executor runs none; relay.vm.compile does, in a tvm_reorder.enabled() block"
+        )
 
 
 @contextmanager

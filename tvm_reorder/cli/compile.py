@@ -61,7 +61,9 @@ def _compile(model, args):
     from tvm.driver.tvmc.model import TVMCModel
 
     from ..relay.pipeline import enabled
+    from .builds import require_straight
 
+    require_straight(model, args)
     try:
         with enabled(reorder_config(args)) as report, written_beside(args.output) as temporary:
             compile_model(

@@ -2,7 +2,8 @@
 
 The importers walk over a model's nodes and raise whatever the conversion of one raises; its name is
 lost.  It stands in the traceback: in the local variables of the loop, which differ from importer to
-importer.
+importer.  An importer asks for types where it needs them, and the type checker refuses what was
+converted long before: of that the Relay operator is known, and the node that its span names.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
+
+import tvm
+from tvm import relay
+from tvm.ir import Op
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,47 @@ def find_nodes(error: BaseException) -> list[Node]:
     """
     found = [node for frame in _list_frames(error) if (node := _read_node(frame)) is not None]
     return found[::-1]
+
+
+def find_refused(error: BaseException) -> Node | None:
+    """The operator that the type checker refused when an importer asked it; None if it did not."""
+    for frame in _list_frames(error):
+        if frame.f_code.co_name == "infer_type" and isinstance(error, tvm.TVMError):
+            return _find_untyped(frame.f_locals.get("node"))
+    return None
+
+
+def _find_untyped(expr: relay.Expr) -> Node | None:
+    """The operator in an expression that has no type although all its arguments have one."""
+    if not _is_untyped(expr):
+        return None
+    while (below := next(filter(_is_untyped, _list_arguments(expr)), None)) is not None:
+        expr = below
+    if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op):
+        return None
+    source = "" if expr.span is None else str(expr.span.source_name.name)
+    return Node(expr.op.name, source)
+
+
+_HAS_ARGUMENTS = (relay.Call, relay.Tuple, relay.TupleGetItem)
+
+
+def _list_arguments(expr: relay.Expr) -> list[relay.Expr]:
+    if isinstance(expr, relay.TupleGetItem):
+        return [expr.tuple_value]
+    return list(expr.args if isinstance(expr, relay.Call) else expr.fields)
+
+
+def _is_untyped(expr: relay.Expr) -> bool:
+    return isinstance(expr, _HAS_ARGUMENTS) and not _has_type(expr)
+
+
+def _has_type(expr: relay.Expr) -> bool:
+    try:
+        relay.transform.InferType()(tvm.IRModule.from_expr(expr))
+    except tvm.TVMError:
+        return False
+    return True
 
 
 def _list_frames(error: BaseException) -> Iterator[FrameType]:

@@ -15,7 +15,7 @@ from tvm.driver.tvmc import TVMCException, TVMCImportError, frontends
 from ..relay.floor_division import mend_floor_division
 from .builtin import load_builtin
 from .errors import UsageError, first_line
-from .import_errors import find_nodes
+from .import_errors import find_nodes, find_refused
 from .input_shapes import parse_shapes, show_shape
 from .output import progress
 from .sites import check_sites
@@ -126,13 +126,30 @@ def _read(name: str, model_format: str | None, shapes: dict | None):
         np.random.set_state(state)
 
 
-def _check_ranks(name: str, shapes: dict[str, list[int | None]]) -> None:
-    """The importer takes any shape for an input, also of another rank than the file's."""
+def _load_graph(name: str):
+    """The graph in an ONNX file; None if it cannot be read, of which the importer says why."""
     try:
         import onnx
 
-        graph = onnx.load(name, load_external_data=False).graph
-    except Exception:  # the importer says what is wrong with the file
+        return onnx.load(name, load_external_data=False).graph
+    except Exception:
+        return None
+
+
+def _find_unmade_output(name: str) -> str | None:
+    """An output of an ONNX model that is neither a node's nor given."""
+    graph = _load_graph(name)
+    if graph is None:
+        return None
+    made = {output for node in graph.node for output in node.output}
+    made.update(each.name for each in (*graph.input, *graph.initializer))
+    return next((each.name for each in graph.output if each.name not in made), None)
+
+
+def _check_ranks(name: str, shapes: dict[str, list[int | None]]) -> None:
+    """The importer takes any shape for an input, also of another rank than the file's."""
+    graph = _load_graph(name)
+    if graph is None:
         return
     weights = {each.name for each in graph.initializer}
     inputs = {each.name: each.type.tensor_type for each in graph.input if each.name not in weights}
@@ -166,12 +183,20 @@ def _describe_failure(name: str, kind: str, shapes: dict | None, error: Exceptio
     reason = first_line(error)
     if not isinstance(error, tvm.TVMError):
         reason = f"{type(error).__name__}: {reason}"
+    if (refused := find_refused(error)) is not None:
+        return (
+            f"model {name!r}: what TVM's {kind} importer makes of it is refused by the type "
+            f"checker at {refused} ({reason})"
+        )
     nodes = find_nodes(error)
     if nodes:
         inside = "".join(f", inside {node}" for node in nodes[1:])
         return f"model {name!r}: TVM's {kind} importer fails at {nodes[0]}{inside} ({reason})"
     if isinstance(error, tvm.error.OpNotImplemented):
         return f"model {name!r} has operators that TVM cannot import: {reason}"
+    unmade = _find_unmade_output(name) if kind == "onnx" and isinstance(error, KeyError) else None
+    if unmade is not None:
+        return f"model {name!r} has the output {unmade!r}, but must have outputs that a node makes"
     required = "with these --input-shapes" if shapes else "or need another --model-format"
     return (
         f"model {name!r} cannot be read as {kind} ({reason}) "
