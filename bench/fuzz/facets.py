@@ -16,7 +16,8 @@ from tvm.ir import Op
 from .graph import Graph
 from .value import DTYPES
 
-_HOW = ("decision", "licence", "opt_level", "executor", "target", "layout", "dtype", "batch")
+_HOW = ("decision", "licence", "opt_level", "executor", "target", "certify", "layout", "dtype")
+_HOW += ("batch",)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 layout, dtype, batch, size       what comes in, with 4 channels
 steps: [[kind, parameters]]      what is done to it, one step after the other; see `steps`
 values                           how inputs are drawn
-decision, licence, opt_level, executor, target       how it is built
+decision, licence, opt_level, executor, target, certify       how it is built
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ DECISIONS = {"exchange": 10, "fuse": 4, "auto": 1, "keep": 1}
 OPT_LEVELS = {0: 1, 1: 2, 2: 2, 3: 6, 4: 2}
 EXECUTORS = {"graph": 6, "vm": 2, "aot": 1}
 TARGETS = {"llvm": 3, "llvm -mcpu=core-avx2": 4, "llvm -mcpu=skylake-avx512": 4}
+# Schedules for one processor, code for another one: a target whose host is not its own.
+HOSTED = {'{"kind": "llvm", "host": {"kind": "llvm", "mcpu": "core-avx2"}}': "llvm -mcpu=core-avx2"}
+TARGETS |= dict.fromkeys(HOSTED, 1)
+CERTIFY = {"cached": 11, "auto": 1}
+_SWEPT = "float16"
 DTYPES = {"float32": 16, "float16": 2, "float64": 2, "bfloat16": 1, "int8": 2, "uint8": 1}
 DTYPES |= {"int32": 2, "int16": 1, "int64": 1, "bool": 1}
 # Convolutions take long to compile: some groups have them, the others none.
@@ -54,12 +59,13 @@ def draw_how(seed: int, index: int, has_producer: bool) -> dict:
     }
     if has_producer and together.random() < 0.5:
         how |= {"decision": "fuse", "opt_level": 3}  # what fusion needs
-    return how
+    return how | {"certify": choose(together, CERTIFY)}
 
 
 def _draw_graph(random: Random, has_producer: bool, how: dict) -> dict:
     layout = choose(random, _PRODUCER_LAYOUTS if has_producer else LAYOUTS)
     dtype = choose(random, _PRODUCER_DTYPES if has_producer else DTYPES)
+    dtype = _SWEPT if how["certify"] == "auto" else dtype
     rank = len(layout) - 2
     smallest, largest = {1: (5, 11), 2: (4, 7), 3: (3, 4)}[rank]
     writer = Writer(random, dtype, has_producer, how["licence"] not in _BOUNDED)

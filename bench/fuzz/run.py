@@ -16,6 +16,8 @@ import tvm_reorder
 
 from ..build_flags import remember_build_flags
 from ..machine import list_runnable_targets
+from .certificates import own_certificates
+from .recipe import HOSTED
 
 remember_build_flags()
 
@@ -53,7 +55,8 @@ Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 def fit_target(target: str) -> str:
     """The target, or the widest one that this machine can run."""
     runnable = list_runnable_targets()
-    return target if target in runnable else runnable[-1]
+    needed = HOSTED.get(target, target)
+    return target if needed in runnable else runnable[-1]
 
 
 def optimize(mod: tvm.IRModule, how: How) -> None:
@@ -70,13 +73,13 @@ def build(mod: tvm.IRModule, how: How) -> Run:
 
 def build_ours(mod: tvm.IRModule, how: How, config: tvm_reorder.ReorderConfig):
     """The module built by ours, and the report."""
-    with tvm_reorder.enabled(config) as report:
+    with own_certificates(), tvm_reorder.enabled(config) as report:
         return build(mod, how), report
 
 
 def read_report(mod: tvm.IRModule, how: How, config: tvm_reorder.ReorderConfig):
     """The report of a build, without building."""
-    with tvm_reorder.enabled(config) as report:
+    with own_certificates(), tvm_reorder.enabled(config) as report:
         optimize(mod, how)
     return report
 

@@ -187,7 +187,9 @@ def refuse(error: Exception | str) -> Outcome:
 
 def make_config(recipe: dict) -> ReorderConfig:
     """The pass's options of a recipe."""
-    return ReorderConfig(licence=recipe["licence"], decision=recipe["decision"], opt_level=0)
+    certify = recipe.get("certify", "cached")  # older recipes say nothing
+    options = {name: recipe[name] for name in ("licence", "decision")}
+    return ReorderConfig(**options, certify=certify, opt_level=0)
 
 
 def _halve(graphs: list[Pair], say: Say, examine_half=_examine) -> Outcome | None:

@@ -14,6 +14,7 @@ import tvm_reorder
 from bench.fuzz.facets import ATTRIBUTES, describe
 from bench.fuzz.graph import VALUES, make_graph, make_module
 from bench.fuzz.recipe import (
+    CERTIFY,
     DECISIONS,
     DTYPES,
     EXECUTORS,
@@ -132,6 +133,7 @@ def words() -> set[str]:
     """What has to occur of how graphs are built and of what the steps say."""
     tables = {"decision": DECISIONS, "licence": LICENCES, "opt_level": OPT_LEVELS}
     tables |= {"executor": EXECUTORS, "target": TARGETS, "layout": LAYOUTS, "dtype": DTYPES}
+    tables |= {"certify": CERTIFY}
     tables |= {
         "values": VALUES,
         "batch": (1, 2, 3),

@@ -159,17 +159,17 @@ def guess_direction(evaluate: Evaluate | None, is_whole: bool = False) -> Direct
     at = _GUESS_AT_INTEGERS if is_whole else _GUESS_AT
     with np.errstate(all="ignore"):
         values = np.asarray(evaluate(at.reshape(-1, *ANY_RANK)), np.float64).ravel()
-    if values.size != at.size or np.isnan(values).any():
-        return Direction.OTHER
-    tolerance = _GUESS_ROUNDING * np.maximum(1, np.abs(values))
-    turn = int(values.argmin())
-    falls = values - np.minimum.accumulate(values) <= tolerance
-    rises = np.maximum.accumulate(values) - values <= tolerance
+        if values.size != at.size or np.isnan(values).any():
+            return Direction.OTHER
+        tolerance = _GUESS_ROUNDING * np.maximum(1, np.abs(values))
+        turn = int(values.argmin())
+        falls = values - np.minimum.accumulate(values) <= tolerance
+        rises = np.maximum.accumulate(values) - values <= tolerance
+        right = np.maximum.accumulate(values[turn:]) - values[turn:] <= tolerance[turn:]
     if rises.all():
         return Direction.RISING
     if falls.all():
         return Direction.FALLING
-    right = np.maximum.accumulate(values[turn:]) - values[turn:] <= tolerance[turn:]
     return Direction.VALLEY if falls[: turn + 1].all() and right.all() else Direction.OTHER
 
 

@@ -99,17 +99,24 @@ def _draw_prelu(random: Random, dtype: str) -> dict:
 
 
 def _build_flat_prelu(maker: Maker, value: Value, parameters: dict) -> Value:
-    """As the ONNX importer writes it: one axis, a slope for each value, and back."""
+    """As the ONNX importer writes it: one axis, a slope for each value, and back.
+
+    Between two reshapes of the model's own the slopes are those of another shape.
+    """
     given = {"values": parameters.get("slopes", 0.1), "shape": parameters.get("shape", "short")}
-    slopes = make_constant(maker, value, given)
-    each = relay.reshape(relay.broadcast_to_like(slopes, value.expr), [-1])
-    flat = relay.nn.prelu(relay.reshape(value.expr, [-1]), each, axis=0)
-    return value.to(relay.reshape(flat, value.shape))
+    seen = value
+    if parameters.get("reshaped"):
+        seen = value.to(relay.reshape(value.expr, (*value.shape[1::-1], *value.shape[2:])))
+    slopes = make_constant(maker, seen, given)
+    each = relay.reshape(relay.broadcast_to_like(slopes, seen.expr), [-1])
+    flat = relay.nn.prelu(relay.reshape(seen.expr, [-1]), each, axis=0)
+    return value.to(relay.reshape(relay.reshape(flat, seen.shape), value.shape))
 
 
 def _draw_flat_prelu(random: Random, dtype: str) -> dict:
     shape = random.choice(("short", "short", "channel", "one", "plane", "full", "varying"))
-    return {"slopes": draw_slopes(random, dtype), "shape": shape}
+    reshaped = {"reshaped": True} if random.random() < 0.2 else {}
+    return {"slopes": draw_slopes(random, dtype), "shape": shape, **reshaped}
 
 
 def cast(expr: relay.Expr, source: str, target: str) -> relay.Expr:
