@@ -168,6 +168,39 @@ def test_prelu_with_equal_slopes():
     assert site.status is Status.REFUSED and site.refusal.reason is Reason.BRANCHES_DIFFER
 
 
+def turned(activation):
+    """The activation above a transpose that exchanges height and width."""
+    return lambda x: relay.transpose(activation(x), (0, 1, 3, 2))
+
+
+@pytest.mark.parametrize(
+    "first, second, said",
+    [
+        (
+            lambda x: x + channels_first([1, 2, 3, 4]),
+            lambda x: x + channels_first([1, 2, 3, 4, 5, 6]),
+            "add with more constants than one but must be with a single number",
+        ),
+        (turned(relay.sigmoid), turned(relay.sigmoid), "sigmoid above transpose but must be next"),
+        (
+            lambda x: relay.nn.leaky_relu(x, 0.1),
+            lambda x: relay.nn.leaky_relu(x, 0.2),
+            "leaky_relu with other constants but must be the same on every branch",
+        ),
+    ],
+)
+def test_why_branches_differ(first, second, said):
+    assert said in only_site(module(fire(first, second))).explanation
+
+
+def test_a_concatenation_behind_what_moves_values_is_named():
+    joined = relay.concatenate([relay.nn.relu(conv2d(image(), seed=seed)) for seed in (0, 1)], 1)
+    site = only_site(module(max_pool(relay.transpose(joined, (0, 1, 3, 2)))))
+    assert str(site.refusal).startswith(
+        "what the pool reads is concatenate, through transpose, but"
+    )
+
+
 def test_no_kernel_is_added():
     mod = module(fire(with_bias([1, 2, 3, 4]), with_bias([1, 2, 3, 4, 5, 6])))
     stock = kernels(mod)

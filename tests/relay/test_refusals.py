@@ -54,6 +54,15 @@ def unknown_elementwise():
     return conv_net(lambda x: relay.bitwise_and(relay.cast(x, "int32"), relay.const(1)))
 
 
+def choice_by_column():
+    slopes = constant(np.linspace(0.1, 0.8, 8))
+
+    def prelu(x):
+        return relay.where(relay.greater(x, relay.const(0.0)), x, x * slopes)
+
+    return conv_net(prelu)
+
+
 def unbound_scale():
     scale = relay.var("scale", shape=(4, 1, 1))
     return conv_net(lambda x: relay.nn.relu(x) * scale)
@@ -138,6 +147,11 @@ CASES = {
     "residual": (Reason.VARIES_IN_WINDOW, residual),
     "unknown operator": (Reason.UNKNOWN_OPERATOR, unknown_between),
     "unknown elementwise": (Reason.UNKNOWN_OPERATOR, unknown_elementwise),
+    "spread over its own shape": (
+        Reason.UNKNOWN_OPERATOR,
+        lambda: conv_net(lambda x: relay.broadcast_to(x, (1, 4, 8, 8))),
+    ),
+    "a choice by column": (Reason.VARIES_IN_WINDOW, choice_by_column),
     "unknown scale": (Reason.UNKNOWN_SIGN, unbound_scale),
     "no activation": (Reason.NO_ACTIVATION, lambda: conv_net(lambda x: x)),
     "dynamic window": (Reason.DYNAMIC_WINDOW, dynamic),

@@ -17,6 +17,7 @@ from tvm.ir import Op
 from ..core.chain import Chain, Link, follow_chain
 from ..core.enclosure import is_integer
 from ..core.monotone import IDENTITY, MonotoneMap, compose
+from ..core.pieces import FUNCTIONS
 from ..core.refusal import Reason, Refusal, overflow, unrounded_cast, varies
 from .composites import find_branches, read_composite
 from .facts import read_dtype, read_shape
@@ -304,9 +305,8 @@ def _read_step(
     step = _read_single(graph, root, scene, shared)
     if not isinstance(step, Refusal) or step.reason is not Reason.UNKNOWN_OPERATOR:
         return step
-    whole = read_composite(graph, root, scene, shared)  # where, comparisons, what nobody knows
-    is_cause = isinstance(whole, Refusal) and whole.reason is Reason.VARIES_IN_WINDOW
-    return whole if is_cause or isinstance(whole, Step) else step
+    whole = read_composite(graph, root, scene, shared)  # `FUNCTIONS`, and what nobody knows
+    return whole if root.op.name in FUNCTIONS or isinstance(whole, Step) else step
 
 
 def _read_moved_step(graph, top, scene, wanted) -> Step | Refusal | None:
