@@ -115,6 +115,10 @@ BOUNDS = {
     "a float": (lambda x: relay.exp(x.astype("float32")).astype("int8"), None),
     "a float behind a clip": (lambda x: between(-3.7, 100.2, x).astype("int8"), (-3, 100)),
     "a float behind a wider clip": (lambda x: between(-3.0, 128.0, x).astype("int8"), None),
+    "a half behind a clip": (
+        lambda x: relay.clip(x.astype("float16"), 0, 127.99).astype("int8"),  # 128 in float16
+        None,
+    ),
     "a float behind no clip": (lambda x: between(0.0, np.inf, x).astype("int8"), None),
     "repeated": (lambda x: relay.repeat(relay.nn.relu(x), 2, 1), (0, 127)),
     "a part": (lambda x: relay.split(x * x, 2, 1)[0], None),

@@ -19,6 +19,7 @@ from ..core.measured import MEASURED_TARGET
 
 X86 = ("x86_64", "amd64")
 _X86_32_BIT = ("i386", "i486", "i586", "i686")
+_X86_KEY = "cpu"  # what TOPI's strategies for x86 are registered for
 _X86_CLASSES = ("sse2", "avx2+fma", "avx512")
 _FUSED = ("fma", "fma4")  # both give the same result
 
@@ -46,9 +47,7 @@ def name_target(target: Target) -> str:
         return kind
     if architecture not in X86:
         return f"{kind} {architecture}"
-    others = [
-        str(key) for key in target.keys if str(key) != "cpu"
-    ]  # the strategies of x86 are cpu's
+    others = [str(key) for key in target.keys if str(key) != _X86_KEY]
     return f"{MEASURED_TARGET} with schedules for {others[0]}" if others else MEASURED_TARGET
 
 

@@ -27,7 +27,7 @@ from tvm import relay
 from tvm.ir import Op
 from tvm.relay.op import OpPattern
 
-from ..core.enclosure import is_integer
+from ..core.enclosure import FLOATS, is_integer, round_to
 from ..core.intervals import dtype_range
 from .facts import read_constant, read_dtype, read_shape
 from .patterns import MAX_POOLS, MAX_REDUCTION, PRODUCERS
@@ -156,11 +156,12 @@ class _Reader:
 
 def _read_clipped(value: relay.Expr) -> Bound | None:
     """What a clip leaves of floats, and a cast makes of that; a NaN becomes one of its bounds."""
-    if op_name(value) != "clip":
+    dtype = read_dtype(value)
+    if op_name(value) != "clip" or dtype not in FLOATS:
         return None
-    ends = float(value.attrs.a_min), float(value.attrs.a_max)
-    is_known = np.isfinite(ends).all() and ends[0] <= ends[1]
-    return (int(ends[0]), int(ends[1])) if is_known else None
+    low, high = (round_to(np.float64(end), dtype) for end in (value.attrs.a_min, value.attrs.a_max))
+    is_known = np.isfinite((low, high)).all() and low <= high
+    return (int(low), int(high)) if is_known else None
 
 
 def _hull(bounds: list[Bound]) -> Bound:
