@@ -150,6 +150,15 @@ def test_integers_that_overflow_are_open_and_others_exact():
     assert bounds.low[:2].tolist() == bounds.high[:2].tolist() == [2, 120]
 
 
+def test_integers_that_float64_cannot_hold_are_a_little_off():
+    x, value = data(1, dtype="int64"), 9192116265542743438
+    module = module_of(relay.divide(x, relay.const(3, "int64")), x + relay.const(1, "int64"))
+    given = {"x": np.array([value])}
+    for bounds, right in zip(evaluate(module, given), (value // 3, value + 1)):
+        assert not bounds.find_outside(np.array([right])).any()
+        assert bounds.find_outside(np.array([right - 2**20])).all()
+
+
 def test_a_wrong_value_lies_outside():
     """One unit in the last place is enough where the bounds are that narrow; a licence widens."""
     bounds = Bounds(np.array([1.0]), np.array([1.0]))

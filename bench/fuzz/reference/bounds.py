@@ -73,7 +73,14 @@ class Bounds:
 def exact(values: np.ndarray) -> Bounds:
     """Known values; a NaN is open."""
     numbers = np.asarray(values).astype(np.float64)
+    if np.asarray(values).dtype.kind in "iu":
+        return Bounds(numbers - _slack(numbers), numbers + _slack(numbers))
     return Bounds(numbers, numbers).opened(np.isnan(numbers))
+
+
+def _slack(numbers: np.ndarray) -> np.ndarray:
+    """How far whole numbers are off, at most, that float64 cannot hold: those beyond 2^53."""
+    return np.where(np.abs(numbers) > 2.0**53, np.abs(numbers) * 2.0**-51, 0.0)
 
 
 def anything(shape: tuple[int, ...]) -> Bounds:
@@ -118,7 +125,7 @@ def settle(low, high, dtype: str, ulps: float = 0.5, absolute: float = 0.0) -> B
     unclear = np.isnan(low) | np.isnan(high)
     if dtype not in _PRECISION:
         overflow = (low < lowest(dtype)) | (high > largest(dtype))
-        return Bounds(low, high).opened(unclear | overflow)
+        return Bounds(low - _slack(low), high + _slack(high)).opened(unclear | overflow)
     relative, tiny = error_of(dtype)
     most, relative, absolute = largest(dtype), 2 * ulps * relative, absolute + 2 * ulps * tiny
     with np.errstate(all="ignore"):
