@@ -258,3 +258,17 @@ def test_a_function_that_no_sweep_decides_is_unknown_as_ever(own):
     by_channel = constant(np.reshape([1, 2, 3, 4], (4, 1, 1)), "float16")
     net = half_net(lambda x: relay.floor_mod(x, by_channel))
     assert only_site(net, certify="auto").refusal.reason is Reason.UNKNOWN_OPERATOR
+
+
+def test_what_is_simplified_behind_the_pass_is_not_certified(own):
+    """SimplifyExprPostAlterOp drops casts behind a clip: f(x) = x - int(x) would be x - clip(x)."""
+
+    def saw(x):
+        clipped = relay.clip(x, 0.0, 6.0)
+        whole = relay.annotation.stop_fusion(clipped).astype("int8").astype("float16")
+        return x - whole
+
+    assert only_site(half_net(saw), certify="auto").status is Status.REFUSED
+    x = relay.var("x", shape=(1, 4, 8, 8), dtype="float16")
+    function = module(saw(x))["main"]
+    assert certified.read_function(function.body, function.params[0]) is None

@@ -201,6 +201,16 @@ def test_a_concatenation_behind_what_moves_values_is_named():
     )
 
 
+@pytest.mark.parametrize("is_apart", [True, False])
+def test_an_input_is_not_joined_with_itself_in_a_kernel_apart(is_apart):
+    """TVM's AOT executor computes such a concatenation wrongly (found by scripts/fuzz.py)."""
+    x = image(channels=4)
+    mod = module(max_pool(relay.concatenate([relay.tanh(x), relay.tanh(x)], axis=1)))
+    with tvm.transform.PassContext(config={"relay.FuseOps.max_depth": 1} if is_apart else {}):
+        site = only_site(mod)
+    assert (site.refusal and site.refusal.reason) is (Reason.NOT_COMPILED if is_apart else None)
+
+
 def test_no_kernel_is_added():
     mod = module(fire(with_bias([1, 2, 3, 4]), with_bias([1, 2, 3, 4, 5, 6])))
     stock = kernels(mod)

@@ -314,6 +314,9 @@ CHOSEN = {
     "zeros": lambda x: relay.where(
         relay.greater(x, relay.zeros_like(x)), x, relay.zeros([1, 4, 8, 8], "float32")
     ),
+    "bounds by channel, first": lambda x: relay.where(
+        relay.less(channels_first([0, 0.3, 1, 2]), x), x, relay.zeros_like(x)
+    ),
     "two conditions": lambda x: relay.where(
         relay.logical_and(relay.greater(x, scalar(-1)), relay.less_equal(x, scalar(1))),
         scalar(0),

@@ -213,11 +213,16 @@ def _find_cuts(parts: Sequence[Part], dtype: str) -> list[float] | None:
     cuts = {0}
     for part in parts:
         others = [n for n in part.operands if not isinstance(n, int)]
-        if part.name in COMPARISONS and 0 in part.operands[:2] and len(others) == 1:
+        if part.name in COMPARISONS and _takes_x(part) and len(others) == 1:
             cuts.update(np.unique(others[0]).tolist())
     least, greatest = everything(dtype)
     inside = sorted(cut for cut in cuts if least < cut < greatest)
     return inside if len(inside) <= _MOST_CUTS else None
+
+
+def _takes_x(part: Part) -> bool:
+    """True if the part takes x itself, part number 0."""
+    return any(isinstance(operand, int) and operand == 0 for operand in part.operands)
 
 
 def _make_pieces(cuts: Sequence[float], dtype: str) -> list[tuple]:

@@ -9,6 +9,7 @@ Side conditions
     * float16 is computed in float32 and rounded, which is monotone, so a library function (one
       operator) that never strays on float32 never does on float16; a composite may, for it is
       rounded in between.
+    * A function is swept as it is written, so one that TVM would still simplify has no certificate.
     * Certificates are of one kernel.  Where each operator is a kernel of its own, or something ends
       one inside the function, products and sums are not contracted, so those of functions that have
       both do not count.
@@ -23,7 +24,9 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import tvm
 from tvm import relay
+from tvm.relay.transform import _ffi_api
 
 from ..certify.certifier import at_level, certify, make_key
 from ..certify.expressions import ScalarFunction, make_function, make_variable
@@ -155,9 +158,15 @@ def read_function(root: relay.Expr, source: relay.Expr) -> ScalarFunction | None
     variable = make_variable(dtype)
     cut = _Cut(source, variable)
     function = make_function(cut.visit(root), variable)
-    if function is None or "bfloat16" in function.text:
+    if function is None or "bfloat16" in function.text or _is_simplified(function):
         return None
     return None if cut.has_fences and function.may_contract else function
+
+
+def _is_simplified(function: ScalarFunction) -> bool:
+    """True if a pass behind this one would rewrite the function."""
+    mod = function.with_length(2)
+    return not tvm.ir.structural_equal(mod, _ffi_api.SimplifyExprPostAlterOp()(mod))
 
 
 class _Cut(relay.ExprMutator):

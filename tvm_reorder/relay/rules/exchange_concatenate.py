@@ -56,7 +56,7 @@ class ExchangeConcatenate:
             shared = next((other.shared for other in same if other.shared), None)
             together = next((other.inseparable for other in same if other.inseparable), None)
             links[k] = replace(link, shared=shared, inseparable=together)
-        outer = _shared_outside(graph, joined)
+        outer = _shared_outside(graph, joined) or _find_repeated(branches, common, scene)
         if links and outer:
             links[0] = replace(links[0], shared=outer)
         chains = [chain for chain, _ in branches]
@@ -88,6 +88,19 @@ class ExchangeConcatenate:
         span = mark_span(joined.span, self.name)
         data = relay.Call(joined.op, [inputs], joined.attrs, [], span)
         return exchange_at_ends(plan, match, pool, roots[0], data, self.name)
+
+
+def _find_repeated(branches, common: int, scene) -> Refusal | None:
+    """Set if the branches would be one input of the function, given twice, and kernels are apart.
+
+    TVM's AOT executor fills half of such a concatenation with something else.
+    """
+    sources = [steps[k].source for _, steps in branches for k in range(common)]
+    inputs = [source for source in sources if isinstance(source, relay.Var)]
+    if not scene.pairs.kernels.apart or len(set(inputs)) == len(inputs):
+        return None
+    actual, required = "the same input", "several where each operator is a kernel of its own"
+    return Refusal(Reason.NOT_COMPILED, "what the concatenation would join", actual, required)
 
 
 def _find_stop(branches) -> Refusal | None:
