@@ -291,3 +291,28 @@ def test_a_function_is_swept_as_it_is_written():
     rounded = relay.add(relay.add(x * relay.const(0.5, "float16"), eight), back)
     function = make_function(relay.subtract(x, rounded), x)
     assert certify(function, PLAIN).worst_ulp > 100
+
+
+def test_a_loaded_constant_that_occurs_twice_is_told_from_two_equal_ones():
+    """TVM makes x of (x + c) - c if both are one."""
+    x = make_variable("float16")
+    once, again = (relay.const(np.array([8], "float16")) for _ in range(2))
+    texts = [make_function(x + once - other, x).text for other in (once, again)]
+    assert texts[0].count("#1") == 2 and "#" not in texts[1]
+    assert make_function(relay.tanh(x + once), x).text == "tanh(add(x, [0x1.0000000000000p+3]))"
+    first = make_function((x + once) * (again + once), x).text
+    assert first.count("#1") == 2 and first.count("[") == 3
+
+
+@pytest.mark.parametrize(
+    "make, differs",
+    [
+        (lambda x, c: (x + c(8.0)) - c(8.0), True),
+        (lambda x, c: relay.cast(relay.clip(x, 0.0, 6.0), "float32"), True),
+        (lambda x, c: x * c(3.0) + c(1.0), True),
+        (lambda x, c: x * relay.sigmoid(x), False),
+        (lambda x, c: relay.sin(relay.clip(x, -1.0, 1.0)), False),
+    ],
+)
+def test_what_several_kernels_may_compute_otherwise(make, differs):
+    assert function(make).differs_apart == differs

@@ -60,9 +60,9 @@ def require_one_kernel(function: ScalarFunction, opt_level: int) -> None:
     Raises
     ------
     CertificateError
-        If opt_level 0 would make several of it between which nothing is contracted.
+        If opt_level 0 would make several of it, which may compute it otherwise.
     """
-    if opt_level == 0 and function.may_contract:
+    if opt_level == 0 and function.differs_apart:
         raise CertificateError(
             f"opt_level is 0 but must be 1 or more for {function.text}: its products and sums "
             "would be kernels of their own, and a certificate is of one kernel"

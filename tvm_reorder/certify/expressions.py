@@ -4,7 +4,9 @@ The text names every operator with its attributes and every constant exactly (``
 operands of a commutative operator are ordered by their text, constants last, so that x * f(x) and
 f(x) * x are one function; a sum of two products keeps its order, because which of the two is
 contracted with the sum may depend on it.  TVM writes a number without axes into the code, and
-divides by it with a product; one with axes is loaded, and has brackets in the text.
+divides by it with a product; one with axes is loaded, and has brackets in the text.  TVM takes away
+what is added if it is loaded from the same place, not if it is equal: one that occurs several times
+has a number behind its brackets.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from ..core.measured import FAST_MATH
 
 _COMMUTATIVE = frozenset(["add", "multiply", "maximum", "minimum"])
 _SEEN_THROUGH = TRANSPARENT.union(["nn.leaky_relu"])
+_OPERATORS = re.compile(r"[\w.]+(?=\()")
+_FIRST_MARK = 0xE000  # Unicode's private characters: loaded constants, until they are numbered
+_MARK = re.compile("[\ue000-\uf8ff]")
 _SHAPING = frozenset(["broadcast_to", "broadcast_to_like", "expand_dims"])
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
@@ -53,12 +58,22 @@ class ScalarFunction:
     @property
     def operators(self) -> frozenset[str]:
         """Names of the operators in it."""
-        return frozenset(re.findall(r"[\w.]+(?=\()", self.text))
+        return frozenset(_OPERATORS.findall(self.text))
 
     @property
     def may_contract(self) -> bool:
         """True if it has products and sums, which LLVM makes fused multiply-adds in one kernel."""
         return not (self.operators.isdisjoint(PRODUCTS) or self.operators.isdisjoint(ADDITIONS))
+
+    @property
+    def differs_apart(self) -> bool:
+        """True if several kernels may compute it otherwise than one.
+
+        In one, products are contracted with sums, what is added is taken away again, and casts are
+        merged.
+        """
+        names = _OPERATORS.findall(self.text)
+        return self.may_contract or "cast" in names or sum(name in ADDITIONS for name in names) > 1
 
     def with_length(self, length: int) -> tvm.IRModule:
         """A typed module that applies the function to a vector ``x``."""
@@ -78,9 +93,10 @@ def make_function(body: relay.Expr, variable: relay.Var) -> ScalarFunction | Non
         is not elementwise, or does not use its variable.
     """
     constants: list[str] = []
-    text = _write(body, variable, constants)
+    text = _write(body, variable, constants, {})
     if text is None or not _uses(body, variable):
         return None
+    text = _number_repeated(text)
     return ScalarFunction(text, variable.type_annotation.dtype, tuple(constants), body, variable)
 
 
@@ -105,17 +121,30 @@ def _uses(body: relay.Expr, variable: relay.Var) -> bool:
     return any(free.same_as(variable) for free in relay.analysis.free_vars(body))
 
 
-def _write(expr: relay.Expr, variable: relay.Var, constants: list[str]) -> str | None:
+_Marks = dict[relay.Constant, str]
+
+
+def _number_repeated(text: str) -> str:
+    """The text with a number for each loaded constant that occurs several times, no other mark."""
+    marks = _MARK.findall(text)
+    repeated = [mark for mark in dict.fromkeys(marks) if marks.count(mark) > 1]
+    numbers = {mark: f"#{number}" for number, mark in enumerate(repeated, 1)}
+    return _MARK.sub(lambda match: numbers.get(match[0], ""), text)
+
+
+def _write(
+    expr: relay.Expr, variable: relay.Var, constants: list[str], marks: _Marks
+) -> str | None:
     if expr.same_as(variable):
         return "x"
     if isinstance(expr, relay.Constant):
-        return _write_constant(expr, constants)
+        return _write_constant(expr, constants, marks)
     if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op) or not _is_scalar(expr.op):
         return None
     parts = []
     for argument in expr.args:
         inner: list[str] = []
-        text = _write(argument, variable, inner)
+        text = _write(argument, variable, inner, marks)
         if text is None:
             return None
         parts.append((isinstance(argument, relay.Constant), len(text), text, inner))
@@ -127,7 +156,7 @@ def _write(expr: relay.Expr, variable: relay.Var, constants: list[str]) -> str |
     return f"{expr.op.name}({', '.join(words)})"
 
 
-def _write_constant(expr: relay.Constant, constants: list[str]) -> str | None:
+def _write_constant(expr: relay.Constant, constants: list[str], marks: _Marks) -> str | None:
     values = expr.data.numpy()
     if values.size != 1:
         return None
@@ -135,7 +164,9 @@ def _write_constant(expr: relay.Constant, constants: list[str]) -> str | None:
         values = (values.astype(np.uint32) << 16).view(np.float32)
     text = float(values.ravel()[0]).hex()
     constants.append(text)
-    return f"[{text}]" if values.shape else text
+    if not values.shape:
+        return text
+    return f"[{text}]{marks.setdefault(expr, chr(_FIRST_MARK + len(marks)))}"
 
 
 def _write_attributes(call: relay.Call, constants: list[str]) -> list[str]:

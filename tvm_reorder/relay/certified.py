@@ -11,8 +11,8 @@ Side conditions
       rounded in between.
     * A function is swept as it is written, so one that TVM would still simplify has no certificate.
     * Certificates are of one kernel.  Where each operator is a kernel of its own, or something ends
-      one inside the function, products and sums are not contracted, so those of functions that have
-      both do not count.
+      one inside the function, nothing is contracted, cancelled or merged, so those of functions in
+      which something may be do not count.
     * TVM writes FastMath's polynomials into the kernel, and LLVM contracts them differently
       in another kernel: fast_exp(88) differed by 23 ulp behind a prelu.  No sweep makes them exact.
     * bfloat16 kernels round where they end, so no sweep of one function decides there.
@@ -98,7 +98,7 @@ class CertificateSource:
         if self.mode == "off" or (known.worst_ulp == 0 and not is_open):
             return known
         function = read_function(root, source)
-        if function is None or (self.apart and function.may_contract):
+        if function is None or (self.apart and function.differs_apart):
             return known
         found = self._find(at_level(function, 4) if self.fast_math else function)
         if found is None:
@@ -160,7 +160,7 @@ def read_function(root: relay.Expr, source: relay.Expr) -> ScalarFunction | None
     function = make_function(cut.visit(root), variable)
     if function is None or "bfloat16" in function.text or _is_simplified(function):
         return None
-    return None if cut.has_fences and function.may_contract else function
+    return None if cut.has_fences and function.differs_apart else function
 
 
 def _is_simplified(function: ScalarFunction) -> bool:
@@ -185,10 +185,14 @@ class _Cut(relay.ExprMutator):
     def visit(self, expr):
         if expr.same_as(self._source):
             return self._variable
-        values = read_filled(expr) if is_constant(expr) else None
-        if values is None or isinstance(expr, relay.Constant):
+        if isinstance(expr, relay.Constant) or expr in self.memo_map or not is_constant(expr):
             return super().visit(expr)
-        return relay.const(values.ravel()[0] if is_literal(expr) else values, read_dtype(expr))
+        values = read_filled(expr)
+        if values is None:
+            return super().visit(expr)
+        number = values.ravel()[0] if is_literal(expr) else values
+        self.memo_map[expr] = relay.const(number, read_dtype(expr))
+        return self.memo_map[expr]
 
     def visit_call(self, call):
         if op_name(call) != FENCE:
