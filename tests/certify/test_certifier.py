@@ -316,3 +316,10 @@ def test_a_loaded_constant_that_occurs_twice_is_told_from_two_equal_ones():
 )
 def test_what_several_kernels_may_compute_otherwise(make, differs):
     assert function(make).differs_apart == differs
+
+
+def test_whole_constants_are_written_with_all_their_digits():
+    x = make_variable("float32")
+    numbers = (2**53, 2**53 + 1)
+    texts = [make_function(x.astype("int64") + relay.const(n, "int64"), x).text for n in numbers]
+    assert texts[0] != texts[1]

@@ -21,6 +21,7 @@ from tvm_reorder.relay.candidates import find_candidates
 from tvm_reorder.relay.certified import CertificateSource
 
 from ..relay.networks import (
+    assert_same_results,
     channels_first,
     constant,
     conv2d,
@@ -272,3 +273,18 @@ def test_what_is_simplified_behind_the_pass_is_not_certified(own):
     x = relay.var("x", shape=(1, 4, 8, 8), dtype="float16")
     function = module(saw(x))["main"]
     assert certified.read_function(function.body, function.params[0]) is None
+
+
+@pytest.mark.parametrize(
+    "moves", [lambda x: relay.repeat(x, 2, 2), lambda x: relay.tile(x, (1, 2))]
+)
+def test_what_is_called_pointwise_and_repeats_values_is_no_function_of_one(own, moves):
+    x = relay.var("x", shape=(1, 4, 8, 8), dtype="float16")
+    function = module(moves(relay.sin(x)))["main"]
+    assert certified.read_function(function.body, function.params[0]) is None
+    report = assert_same_results(module(max_pool(moves(relay.sin(x)))), draw_half(), certify="auto")
+    assert not report.errors
+
+
+def draw_half():
+    return {"x": np.random.default_rng(3).normal(size=(1, 4, 8, 8)).astype("float16")}

@@ -78,6 +78,10 @@ BYTE = (-128, 127)
 KERNEL = constant(np.full((2, 4, 3, 3), -2), "int8")
 
 
+DENSE = constant([[1, 2, 3, 4], [-1, 1, -1, 1]], "int8")
+WIDE = constant([[60000] * 4], "uint16")
+
+
 def between(low, high, x):
     return relay.clip(relay.exp(x.astype("float32")), low, high)
 
@@ -108,8 +112,24 @@ BOUNDS = {
         (-72 * 128, 72 * 128),
     ),
     "an open convolution": (
+        lambda x: relay.nn.conv2d(
+            x, relay.var("w", shape=(2, 4, 3, 3), dtype="int8"), out_dtype="int32"
+        ),
+        (-36 * 128 * 128, 36 * 128 * 128),
+    ),
+    "a convolution that wraps": (
         lambda x: relay.nn.conv2d(x, relay.var("w", shape=(2, 4, 3, 3), dtype="int8")),
-        BYTE,
+        None,
+    ),
+    "a dense layer": (
+        lambda x: relay.nn.dense(relay.reshape(x, (-1, 4)), DENSE, out_dtype="int32"),
+        (-10 * 128, 10 * 128),
+    ),
+    "a dense layer that wraps": (
+        lambda x: relay.nn.dense(
+            relay.reshape(x, (-1, 4)).astype("uint16"), WIDE, out_dtype="int32"
+        ),
+        None,
     ),
     "a narrowing cast": (lambda x: (x.astype("int32") * number(2)).astype("int8"), None),
     "a float": (lambda x: relay.exp(x.astype("float32")).astype("int8"), None),

@@ -62,3 +62,18 @@ def test_a_square_is_a_product():
 def test_a_step_that_is_no_product_moves_in_front_of_a_sum():
     mod = module(relay.nn.relu(max_pool(relay.tanh(conv2d(image(32))))) + number(0.3))
     assert assert_same_results(mod, draw()).sites[0].status is Status.EXCHANGED
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 1), (1, 4, 8, 8)])
+@pytest.mark.parametrize("is_one", [True, False])
+@pytest.mark.parametrize("cancel", [lambda x, c, d: (x + c) - d, lambda x, c, d: c - (x + d)])
+def test_what_is_taken_away_again_is_one_buffer_or_two(shape, is_one, cancel):
+    """A constant of full size is shrunk for each step: (x + c) - c would be rounded twice then."""
+    values = np.broadcast_to(np.reshape([8, 100, 3.3, 1e3], (4, 1, 1)), shape).astype("float32")
+    first = relay.const(values)
+    second = first if is_one else relay.const(values)
+    x = relay.var("x", shape=(1, 4, 8, 8))
+    data = {"x": RNG.normal(size=(1, 4, 8, 8)).astype("float32")}
+    (site,) = assert_same_results(module(max_pool(cancel(x, first, second))), data).sites
+    if is_one and shape != (4, 1, 1):
+        assert site.refusal.reason is Reason.SHARED, site.explanation

@@ -389,13 +389,13 @@ def test_what_is_computed_at_run_time_is_not_to_be_bound(make):
 
 
 def test_weights_that_are_not_bound_leave_integers_without_bounds():
-    x, weight = image(dtype="int8"), relay.var("w", shape=(4, 3, 3, 3), dtype="int8")
+    x, weight = image(dtype="int16"), relay.var("w", shape=(4, 3, 3, 3), dtype="int16")
     data = relay.nn.conv2d(x, weight, channels=4, kernel_size=(3, 3), out_dtype="int32")
     mod = module(max_pool(relay.nn.relu(data + constant(5, "int32"))))
     site = only_site(mod)
     assert site.refusal.reason is Reason.INTEGER_OVERFLOW
     assert "(bind the weights 'w', if they are parameters)" in site.explanation
-    params = {"w": tvm.nd.array(np.ones((4, 3, 3, 3), "int8"))}
+    params = {"w": tvm.nd.array(np.ones((4, 3, 3, 3), "int16"))}
     assert only_site(mod, params).status is Status.EXCHANGED
 
 

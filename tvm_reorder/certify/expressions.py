@@ -27,7 +27,10 @@ _SEEN_THROUGH = TRANSPARENT.union(["nn.leaky_relu"])
 _OPERATORS = re.compile(r"[\w.]+(?=\()")
 _FIRST_MARK = 0xE000  # Unicode's private characters: loaded constants, until they are numbered
 _MARK = re.compile("[\ue000-\uf8ff]")
-_SHAPING = frozenset(["broadcast_to", "broadcast_to_like", "expand_dims"])
+# Said to be pointwise, but what they give depends on the shape or the place.
+_SHAPING = frozenset(
+    ["broadcast_to", "broadcast_to_like", "expand_dims", "repeat", "tile", "trilu"]
+)
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
 
@@ -160,9 +163,10 @@ def _write_constant(expr: relay.Constant, constants: list[str], marks: _Marks) -
     values = expr.data.numpy()
     if values.size != 1:
         return None
-    if values.dtype == np.uint16:  # how TVM hands out bfloat16
+    if expr.data.dtype == "bfloat16":  # handed out as uint16
         values = (values.astype(np.uint32) << 16).view(np.float32)
-    text = float(values.ravel()[0]).hex()
+    value = values.ravel()[0]
+    text = hex(value) if values.dtype.kind in "iu" else float(value).hex()
     constants.append(text)
     if not values.shape:
         return text

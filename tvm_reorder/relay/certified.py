@@ -158,15 +158,18 @@ def read_function(root: relay.Expr, source: relay.Expr) -> ScalarFunction | None
     variable = make_variable(dtype)
     cut = _Cut(source, variable)
     function = make_function(cut.visit(root), variable)
-    if function is None or "bfloat16" in function.text or _is_simplified(function):
+    if function is None or "bfloat16" in function.text or not _is_settled(function):
         return None
     return None if cut.has_fences and function.differs_apart else function
 
 
-def _is_simplified(function: ScalarFunction) -> bool:
-    """True if a pass behind this one would rewrite the function."""
-    mod = function.with_length(2)
-    return not tvm.ir.structural_equal(mod, _ffi_api.SimplifyExprPostAlterOp()(mod))
+def _is_settled(function: ScalarFunction) -> bool:
+    """True if no pass behind this one would rewrite the function, and it has a type on vectors."""
+    try:
+        mod = function.with_length(2)
+    except tvm.TVMError:
+        return False
+    return tvm.ir.structural_equal(mod, _ffi_api.SimplifyExprPostAlterOp()(mod))
 
 
 class _Cut(relay.ExprMutator):

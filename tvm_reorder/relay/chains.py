@@ -42,6 +42,7 @@ from .steps import (
     count_steps,
     count_uses,
     find_moves,
+    find_shared_constant,
     find_shared_scalar,
     find_sharing,
     find_vanishing,
@@ -80,7 +81,8 @@ def read_steps(
             step = _read_step(graph, base, scene, wanted)
         if isinstance(step, Step):
             values = [*step.region, *climb_operands(step)]
-            held = _hold(step, find_shared_scalar(graph, values) or find_vanishing(step))
+            shared = find_shared_scalar(graph, values) or find_shared_constant(graph, step)
+            held = _hold(step, shared or find_vanishing(step))
             step = _refuse_repeating(step) or held
         if not isinstance(step, Step):
             undone = _read_undone_moves(graph, base, wanted, steps)
@@ -154,14 +156,15 @@ def read_chain(
     steps = _heed_layout(graph, pool, base, steps)
     dtypes = (scene.pool.dtype, *(read_dtype(step.source) or "" for step in steps))
     bound = read_integer_bound(base) if is_integer(dtypes[-1]) else None
+    lift = _find_unbound_weights(base, scene)
     chain = Chain(
         window=scene.pool.window,
         planes=scene.pool.planes,
         links=tuple(step.link for step in steps),
         base_dtypes=dtypes,
         input_range=bound,
-        range_lift=_find_unbound_weights(base, scene),
-        undefined=_find_broken_cast(steps, base) or _find_overflow(base, bound),
+        range_lift=lift,
+        undefined=_find_broken_cast(steps, base) or _find_overflow(base, bound, lift),
         stop=stop,
         pairs=scene.pairs.read(pool, top, base, steps),
         producer_kernel=_doubt_producer(graph, pool, top, base, steps, scene),
@@ -243,10 +246,10 @@ def _describe_prefixes(steps: list[Step], scene: Scene) -> Iterator[MonotoneMap]
         yield total
 
 
-def _find_overflow(base: relay.Expr, bound: tuple[int, int] | None) -> Refusal | None:
+def _find_overflow(base: relay.Expr, bound: tuple[int, int] | None, lift: str) -> Refusal | None:
     """Set for an integer of which no bound is known."""
     dtype = read_dtype(base) or ""
-    return overflow(op_name(base), dtype) if is_integer(dtype) and bound is None else None
+    return overflow(op_name(base), dtype, lift) if is_integer(dtype) and bound is None else None
 
 
 def _find_unbound_weights(base: relay.Expr, scene: Scene) -> str:

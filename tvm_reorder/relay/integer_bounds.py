@@ -115,7 +115,7 @@ class _Reader:
         if not isinstance(value.op, Op):
             return everything
         if value.op.name in PRODUCERS:
-            return _fit(self._bound_products(value), everything) or everything
+            return _fit(self._bound_products(value), everything)
         if value.op.name in _POOLS:
             bound = self.read(value.args[0])  # it comes from memory
             return bound if bound and not _may_miss_data(value) else everything
@@ -135,23 +135,35 @@ class _Reader:
         return everything if has_pattern and read_pattern(value) > OpPattern.INJECTIVE else None
 
     def _bound_products(self, producer: relay.Call) -> Bound | None:
-        """Of a convolution or dense layer, None if its weights are unknown.
+        """Of a convolution or dense layer, which sums in the kernel of the steps on it.
 
-        Where the layout does not name the filters, all weights count together.
+        Weights that are not known are taken for the largest of their dtype.
         """
         data, weight = producer.args[:2]
-        values = read_constant(weight) if is_integer(read_dtype(data) or "") else None
-        if values is None:
+        shape = read_shape(weight.checked_type)
+        if None in shape or not (_is_whole(data) and _is_whole(weight)):
             return None
+        axes = _list_summed(producer, len(shape))
+        values, most = read_constant(weight), max(map(abs, dtype_range(read_dtype(weight))))
+        if values is None:
+            weights = most * prod(shape[axis] for axis in axes)
+        else:
+            wide = object if values.dtype.itemsize == 8 else np.int64  # 64 bits do not hold |-2^63|
+            weights = int(np.abs(values.astype(wide)).sum(axes).max(initial=0))
         read = self.read(data) or dtype_range(read_dtype(data))  # it comes from memory
-        weights = np.abs(values.astype(np.int64))
-        layout = re.sub("[^A-Za-z]", "", str(getattr(producer.attrs, "kernel_layout", "")))
-        if len(layout) == weights.ndim and "O" in layout:
-            others = tuple(i for i, axis in enumerate(layout) if axis != "O")
-            weights = weights.sum(others).max(initial=0, keepdims=True)
         # Padding with zeros belongs to the convolution.
-        largest = int(weights.sum()) * max(abs(end) for end in read)
+        largest = weights * max(abs(end) for end in read)
         return -largest, largest
+
+
+def _list_summed(producer: relay.Call, rank: int) -> tuple[int, ...]:
+    """Axes of the weights that one result sums over; all where that is not known."""
+    layout = re.sub("[^A-Za-z]", "", str(getattr(producer.attrs, "kernel_layout", "")))
+    if len(layout) == rank and "O" in layout:
+        return tuple(axis for axis, letter in enumerate(layout) if letter != "O")
+    if op_name(producer) == "nn.dense":
+        return (rank - 1,)
+    return tuple(range(rank))
 
 
 def _read_clipped(value: relay.Expr) -> Bound | None:

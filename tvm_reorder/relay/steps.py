@@ -182,6 +182,21 @@ def find_shared_scalar(graph: FunctionGraph, values: Iterable[relay.Expr]) -> Re
     return None
 
 
+def find_shared_constant(graph: FunctionGraph, step: Step) -> Refusal | None:
+    """Set if a constant that has to be made anew for a step is added, and used elsewhere too.
+
+    TVM takes away again what is added, (x + c) - c, if both are one buffer; made anew they are two.
+    """
+    remade = [a for call in step.rebuilds for a in call.args if isinstance(a, relay.Constant)]
+    for constant in (*step.replace, *remade):
+        times = graph.users(constant)
+        names = [op_name(user) for user in graph.calls_on(constant)]
+        if times > 1 and not ADDITIONS.isdisjoint(names):
+            subject, actual = f"the constant of {names[0]}", f"used {times} times"
+            return Refusal(Reason.SHARED, subject, actual, "used once")
+    return None
+
+
 def find_vanishing(step: Step) -> Refusal | None:
     """Set if TVM would drop an operator of a step once its constant has become one number.
 

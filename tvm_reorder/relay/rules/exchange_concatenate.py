@@ -64,6 +64,8 @@ class ExchangeConcatenate:
             first,
             pairs=tuple(pair.with_links(common) for each in chains for pair in each.pairs),
             producer_kernel=next(filter(None, (each.producer_kernel for each in chains)), None),
+            pool_kernel=next(filter(None, (each.pool_kernel for each in chains)), None),
+            is_order_open=any(each.is_order_open for each in chains),
             planes=scene.pool.planes,
             plane_shape=scene.pool.plane_shape,
             links=tuple(links),
