@@ -191,9 +191,14 @@ def _build_pad(maker: Maker, value: Value, parameters: dict) -> Value:
 
 
 def _fit_width(width: list[int], extent: int, mode: str) -> list[int]:
-    """Widths that leave something of an axis, and of which a reflection is defined."""
+    """Widths that leave something of an axis, and of which a reflection is defined.
+
+    Where values are repeated TVM reads beyond the tensor's end for a crop on one side.
+    """
     most = extent - 1 if mode == "reflect" else 3
     before, after = (min(each, most) for each in width)
+    if mode != "constant":
+        return [max(before, 0), max(after, 0)]
     before = max(before, 1 - extent)
     return [before, max(after, 1 - extent - min(before, 0))]
 
