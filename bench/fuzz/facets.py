@@ -16,8 +16,10 @@ from tvm.ir import Op
 from .graph import Graph
 from .value import DTYPES
 
-_HOW = ("decision", "licence", "opt_level", "executor", "target", "certify", "layout", "dtype")
-_HOW += ("batch",)
+_HOW = (
+    *("decision", "licence", "opt_level", "executor", "target", "certify"),
+    *("layout", "dtype", "batch"),
+)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def require_one_kernel(function: ScalarFunction, opt_level: int) -> None:
     """
     if opt_level == 0 and function.differs_apart:
         raise CertificateError(
-            f"opt_level is 0 but must be 1 or more for {function.text}: its products and sums "
+            f"opt_level is 0 but must be 1 or more for {function.text}: its operators "
             "would be kernels of their own, and a certificate is of one kernel"
         )
 
@@ -108,7 +108,7 @@ def certify(
     ------
     CertificateError
         If the dtype has too many values, the target cannot run here or cannot compile this, or
-        opt_level 0 would make several kernels of it between which nothing is contracted.
+        opt_level 0 would make several kernels of it, which may compute it otherwise.
     """
     arguments, target = require_format(function.dtype), find_compiled_for(target)
     require_one_kernel(function, opt_level)

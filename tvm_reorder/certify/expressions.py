@@ -12,7 +12,7 @@ has a number behind its brackets.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import tvm
@@ -36,7 +36,7 @@ _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 
 @dataclass(frozen=True)
 class ScalarFunction:
-    """A function from one float to one float.
+    """A function from one float to one float; two of the same text and dtype are equal.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ class ScalarFunction:
     text: str
     dtype: str
     constants: tuple[str, ...]
-    body: relay.Expr
-    variable: relay.Var
+    body: relay.Expr = field(compare=False)
+    variable: relay.Var = field(compare=False)
 
     @property
     def operators(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ from tvm import relay
 from ..core.config import ReorderConfig
 from ..relay.floor_division import mend_floor_division
 from ..relay.pipeline import enabled
+from ..relay.sites import climb, read_operands
 from .errors import UsageError, first_line
 from .models import Model
 
@@ -53,14 +54,8 @@ def require_straight(model: Model, args) -> None:
     UsageError
         If it has control flow.
     """
-    found = []
-
-    def visit(expr) -> None:
-        if isinstance(expr, relay.If):  # a Loop has one, too
-            found.append(expr)
-
-    relay.analysis.post_order_visit(model.mod["main"], visit)
-    if found:
+    inside = climb(model.mod["main"].body, read_operands)
+    if any(isinstance(expr, relay.If) for expr in inside):  # a Loop has one, too
         raise UsageError(
             f"model {args.model!r} has an If or a Loop but must be without control flow: TVM's "
             "graph executor runs none; relay.vm.compile does, in a tvm_reorder.enabled() block"

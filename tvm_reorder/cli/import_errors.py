@@ -16,6 +16,8 @@ import tvm
 from tvm import relay
 from tvm.ir import Op
 
+from ..relay.sites import read_operands
+
 
 @dataclass(frozen=True)
 class Node:
@@ -63,7 +65,7 @@ def _find_untyped(expr: relay.Expr) -> Node | None:
     """The operator in an expression that has no type although all its arguments have one."""
     if not _is_untyped(expr):
         return None
-    while (below := next(filter(_is_untyped, _list_arguments(expr)), None)) is not None:
+    while (below := next(filter(_is_untyped, read_operands(expr)), None)) is not None:
         expr = below
     if not isinstance(expr, relay.Call) or not isinstance(expr.op, Op):
         return None
@@ -71,17 +73,9 @@ def _find_untyped(expr: relay.Expr) -> Node | None:
     return Node(expr.op.name, source)
 
 
-_HAS_ARGUMENTS = (relay.Call, relay.Tuple, relay.TupleGetItem)
-
-
-def _list_arguments(expr: relay.Expr) -> list[relay.Expr]:
-    if isinstance(expr, relay.TupleGetItem):
-        return [expr.tuple_value]
-    return list(expr.args if isinstance(expr, relay.Call) else expr.fields)
-
-
 def _is_untyped(expr: relay.Expr) -> bool:
-    return isinstance(expr, _HAS_ARGUMENTS) and not _has_type(expr)
+    is_computed = isinstance(expr, (relay.Call, relay.Tuple, relay.TupleGetItem))
+    return is_computed and not _has_type(expr)
 
 
 def _has_type(expr: relay.Expr) -> bool:

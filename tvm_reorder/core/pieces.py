@@ -273,14 +273,14 @@ class _Piece:
         known = [(CONSTANT,) if ends[0] == ends[1] else (RISING,)]
         multiples: list[int | None] = [1]
         for number, part in enumerate(parts, 1):
-            multiples.append(self._multiply(part, multiples))
+            multiples.append(self._find_multiple(part, multiples))
             is_known = multiples[-1] is not None
             moves = (_MOVES[multiples[-1]],) if is_known else self._move(part, known)
             known.append(self._settle(number, moves))
         self.directions = known[-1]
         self.first, self.last = (values[-1].stored() for values in (self._first, self._last))
 
-    def _multiply(self, part: Part, multiples: Sequence[int | None]) -> int | None:
+    def _find_multiple(self, part: Part, multiples: Sequence[int | None]) -> int | None:
         """The m for which the part is m times x all over the piece: -1, 0 or 1, if any is.
 
         Exactly, but for x - x at an infinity, which is NaN.
@@ -291,10 +291,12 @@ class _Piece:
         if len(found) == 2 and part.name in ("add", "subtract"):
             total = found[0] + found[1] if part.name == "add" else found[0] - found[1]
             return total if abs(total) <= 1 else None
-        above, below = _FACTORS.get(part.name, (None, None))
+        if part.name not in _FACTORS:
+            return None
+        above, below = _FACTORS[part.name]
         value = self._over[part.operands[0]]
         if above == below or np.all(value.low >= 0):
-            return None if above is None else above * found[0]
+            return above * found[0]
         return below * found[0] if np.all(value.high <= 0) else None
 
     def _move(self, part: Part, known) -> tuple[Direction, ...]:

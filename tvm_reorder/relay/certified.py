@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import tvm
 from tvm import relay
@@ -163,6 +164,7 @@ def read_function(root: relay.Expr, source: relay.Expr) -> ScalarFunction | None
     return None if cut.has_fences and function.differs_apart else function
 
 
+@lru_cache(maxsize=1024)
 def _is_settled(function: ScalarFunction) -> bool:
     """True if no pass behind this one would rewrite the function, and it has a type on vectors."""
     try:
@@ -188,12 +190,13 @@ class _Cut(relay.ExprMutator):
     def visit(self, expr):
         if expr.same_as(self._source):
             return self._variable
-        if isinstance(expr, relay.Constant) or expr in self.memo_map or not is_constant(expr):
-            return super().visit(expr)
-        values = read_filled(expr)
+        is_new = expr not in self.memo_map and is_constant(expr)
+        values = read_filled(expr) if is_new else None
         if values is None:
             return super().visit(expr)
         number = values.ravel()[0] if is_literal(expr) else values
+        if number.size == 1 and number.ndim:
+            number = number.ravel()  # a vector as the argument is: any more axes would stay
         self.memo_map[expr] = relay.const(number, read_dtype(expr))
         return self.memo_map[expr]
 

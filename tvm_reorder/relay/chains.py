@@ -80,10 +80,7 @@ def read_steps(
         else:
             step = _read_step(graph, base, scene, wanted)
         if isinstance(step, Step):
-            values = [*step.region, *climb_operands(step)]
-            shared = find_shared_scalar(graph, values) or find_shared_constant(graph, step)
-            held = _hold(step, shared or find_vanishing(step))
-            step = _refuse_repeating(step) or held
+            step = _refuse_repeating(step) or _hold(step, _find_bond(graph, step))
         if not isinstance(step, Step):
             undone = _read_undone_moves(graph, base, wanted, steps)
             return [*steps, *undone], undone[0].source if undone else base, step
@@ -114,6 +111,14 @@ def _refuse_repeating(step: Step) -> Refusal | None:
 def _may_repeat(shape: tuple[int | None, ...], operand: tuple[int | None, ...]) -> bool:
     """True if the operand may be larger than the data along an axis of unknown extent."""
     return any(n is None and other != 1 for n, other in zip(reversed(shape), reversed(operand)))
+
+
+def _find_bond(graph: FunctionGraph, step: Step) -> Refusal | None:
+    """Set if a constant of the step, or of what it takes, keeps it where it is."""
+    if step.link.shared is not None:
+        return step.link.shared
+    shared = find_shared_scalar(graph, [*step.region, *climb_operands(step)])
+    return shared or find_shared_constant(graph, step) or find_vanishing(step)
 
 
 def _hold(step: Step, refusal: Refusal | None) -> Step:

@@ -135,14 +135,13 @@ def _describe_region(region, root, source, scene):
     described = replace(described, name=_name_region(region, root), why=None, detail="")
     if Direction.OTHER in described.directions:
         is_guessed = unknown is None and not any(part.name in COMPARISONS for part in parts)
-        is_sweepable = read_function(root, source) is not None
-        if unknown and not is_sweepable:
-            return unknown, (), {}
-        described = (
-            _guess(described, not is_float(source))
-            if is_guessed
-            else _leave_open(described, is_sweepable)
-        )
+        if is_guessed:
+            described = _guess(described, is_whole=not is_float(source))
+        else:
+            is_sweepable = read_function(root, source) is not None
+            if unknown and not is_sweepable:
+                return unknown, (), {}
+            described = _leave_open(described, is_sweepable)
     inside = {source: IDENTITY, **dict(zip(reversed(region), maps))}
     described = scene.certified.describe(described, root, source)
     return doubt_rounding(described, region, source), ways, inside

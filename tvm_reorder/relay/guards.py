@@ -57,11 +57,10 @@ from tvm import IRModule, relay
 from ..core.contraction import ADDITIONS
 from .patterns import IDENTICAL
 from .sites import FunctionGraph, depends_on_input, is_closed, op_name
-from .steps import Step
+from .steps import NEUTRAL, Step
 
 _NARROWING = frozenset(["cast", "clip"])  # SimplifyExprPostAlterOp drops casts behind these
 _CASTS = frozenset(["cast", "cast_like"])
-_DROPPED = frozenset(["add", "subtract", "multiply", "divide"])  # with a 0 or a 1
 _SCALES = frozenset(["multiply", "divide"])  # FoldScaleAxis finds them behind other steps too
 _LINEAR = frozenset(["add", "multiply"])
 _MERGED = ADDITIONS.union(_NARROWING, ["sqrt"])  # SimplifyExpr merges them with what follows
@@ -85,7 +84,7 @@ def needs_guard(
     """
     if in_build:
         names = (op_name(step.result) for step in steps)
-        kept = next((name for name in names if name not in _DROPPED), None)
+        kept = next((name for name in names if name not in NEUTRAL), None)
         return kept in _NARROWING and _meets_cast(graph, pool)
     last = op_name(steps[0].result)
     further = sum(other.args[0].same_as(pool) for other in graph.max_pools)
@@ -106,7 +105,7 @@ def _meets_cast(graph: FunctionGraph, value: relay.Expr) -> bool:
     users = graph.calls_on(value)
     if any(op_name(user) in _CASTS for user in users):
         return True
-    return any(_meets_cast(graph, user) for user in users if op_name(user) in _DROPPED)
+    return any(_meets_cast(graph, user) for user in users if op_name(user) in NEUTRAL)
 
 
 def guard(value: relay.Expr, apart: bool) -> relay.Expr:

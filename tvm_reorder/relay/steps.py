@@ -24,6 +24,7 @@ from .sites import FunctionGraph, op_name
 _INDIFFERENT = SELECTING.union(
     ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "where", "nn.pad"]
 )
+NEUTRAL = {"add": 0, "subtract": 0, "multiply": 1, "divide": 1}  # what TVM drops an operator for
 
 
 class Rebuild(NamedTuple):
@@ -82,9 +83,6 @@ class Step:
     def result(self) -> relay.Expr:
         """What the step computes, above its moves."""
         return follow(self.root, (0,) * len(self.moves))
-
-
-_NEUTRAL = {"add": 0, "subtract": 0, "multiply": 1, "divide": 1}  # what TVM drops an operator for
 
 
 def follow(value: relay.Expr, path: Sequence[int]) -> relay.Expr:
@@ -204,7 +202,7 @@ def find_vanishing(step: Step) -> Refusal | None:
     keeps it before the exchange.  What stands around it would meet behind the pool.
     """
     for call in step.region:
-        neutral = _NEUTRAL.get(op_name(call))
+        neutral = NEUTRAL.get(op_name(call))
         for argument in call.args if neutral is not None else ():
             made = step.replace.get(argument)
             if made is not None and prod(made.data.shape) == 1 and made.data.numpy() == neutral:
