@@ -96,6 +96,35 @@ def test_nor_is_a_composite_rounded_where_it_stands(name):
     assert site.status is Status.REFUSED
 
 
+STEPS = {
+    "relu": relay.nn.relu,
+    "cast": lambda x: x.astype("float32"),
+    "exp": relay.exp,
+    "square": lambda x: x * x,
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_stays_where_tvm_takes_bits_for_numbers(name):
+    """Stock TVM makes 16256 of a 1: in a kernel of its own the step would make 1 of it."""
+    x = image().astype("bfloat16")
+    joined = relay.concatenate([max_pool(x), max_pool(relay.negative(x))], axis=1)
+    mod = module(max_pool(STEPS[name](joined)).astype("float32"))
+    picture, _ = pictures()
+    report = assert_same_results(mod, {"x": picture}, licence="ulp:any", decision="exchange")
+    refusal = report.sites[-1].refusal
+    assert refusal.reason is Reason.NOT_COMPILED and "concatenate of bfloat16" in str(refusal)
+
+
+def test_a_step_behind_what_moves_a_concatenation_is_read_rightly():
+    x = image().astype("bfloat16")
+    joined = relay.concatenate([max_pool(x), max_pool(relay.negative(x))], axis=1)
+    turned = relay.transpose(joined, (0, 1, 3, 2))
+    mod = module(max_pool(relay.nn.relu(turned)).astype("float32"))
+    report = assert_same_results(mod, {"x": pictures()[0]}, decision="exchange")
+    assert report.sites[-1].status is Status.EXCHANGED
+
+
 NARROW = relay.tanh(image(dtype="bfloat16", channels=4)).astype("float32")
 LOWEST = constant(np.finfo("float32").min)
 WRITES_A_CONSTANT = {

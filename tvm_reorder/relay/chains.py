@@ -23,6 +23,7 @@ from .composites import find_branches, read_composite
 from .facts import read_dtype, read_shape
 from .flat_prelu import read_flat_prelu
 from .fused_with import ANCHORED, find_anchor, find_kernel, is_elementwise_kernel
+from .inseparable import find_inseparable
 from .integer_bounds import find_overflow_behind, read_integer_bound
 from .layouts import may_be_blocked, shows_layout
 from .moves import Moves, as_moved, is_flat_prelu, is_move, read_moves, undo_one_another
@@ -31,7 +32,7 @@ from .operands import explain_unknown, find_source, shrink
 from .operators import read_operator
 from .pairs import climb_operands, list_operands
 from .patterns import AVERAGE_POOLS, MAX_POOLS, PRODUCERS
-from .quantised import build_signed_rounding, find_inseparable, read_signed_rounding
+from .quantised import build_signed_rounding, read_signed_rounding
 from .reductions import drops_axes, is_reduction, read_reduced_axes
 from .scene import Scene
 from .signs import count_filters

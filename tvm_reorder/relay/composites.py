@@ -21,11 +21,11 @@ from ..core.pieces import COMPARISONS, FUNCTIONS, Part, describe_parts
 from ..core.refusal import Reason, Refusal, varies
 from .certified import read_function
 from .facts import is_constant, is_float, is_literal, read_constant, read_dtype, read_filled
+from .inseparable import find_inseparable
 from .nan import do_keep_nan
 from .operands import shrink
 from .operators import doubt_rounding, read_operator
 from .patterns import FENCE, composite_patterns
-from .quantised import find_inseparable
 from .scene import Scene, is_full_size
 from .sites import FunctionGraph, op_name
 from .steps import (

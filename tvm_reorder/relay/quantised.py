@@ -27,7 +27,7 @@ from ..core.enclosure import at_ends
 from ..core.measured import MEASURED_TARGET
 from ..core.monotone import Direction, MonotoneMap, directions_from_signs
 from ..core.refusal import Reason, Refusal, unknown_sign, varies
-from .facts import PoolFacts, read_constant, read_dtype, read_filled
+from .facts import PoolFacts, read_constant, read_filled
 from .operands import place, spread
 from .sites import op_name
 
@@ -213,27 +213,3 @@ def build_signed_rounding(data: relay.Expr, span: Span, constants) -> relay.Call
     addend = relay.where(condition, *constants)
     rounded = relay.add(data, addend)
     return relay.Call(rounded.op, rounded.args, rounded.attrs, [], span)
-
-
-def find_inseparable(value: relay.Expr) -> Refusal | None:
-    """Set for a value that may not stand at the end of a kernel.
-
-    TVM computes ``fixed_point_multiply`` of int64 in 32 bits although Relay says int64, and what
-    follows it up to a cast as well: the storage would not fit the kernel.
-    """
-    dtype, product = read_dtype(value), value
-    while _keeps_dtype(product, dtype):
-        product = product.args[0]
-    if not op_name(product).startswith("fixed_point_multiply") or dtype == "int32":
-        return None
-    return Refusal(
-        Reason.CONTRACTION,
-        f"{op_name(product)} of {dtype}",
-        "separated from the cast behind it (TVM stores 32 bits of it)",
-        "in one kernel with it",
-    )
-
-
-def _keeps_dtype(value: relay.Expr, dtype: str) -> bool:
-    is_step = op_name(value) in ("clip", "maximum", "minimum", "add", "subtract", "nn.relu")
-    return is_step and read_dtype(value.args[0]) == dtype
