@@ -145,6 +145,9 @@ BOUNDS = {
     "an unknown step": (lambda x: relay.bitwise_xor(x, number(1, "int8")), None),
     "bits": (lambda x: relay.bitwise_not(x), BYTE),
     "bits of what wraps": (lambda x: relay.bitwise_not(x + x), None),
+    "a product of all": (lambda x: relay.prod(x, axis=1), None),
+    "the least": (lambda x: relay.min(relay.nn.relu(x), axis=1), (0, 127)),
+    "a mean": (lambda x: relay.mean(x.astype("int32"), axis=1), (-4 * 128, 4 * 127)),
     "shifted right": (lambda x: relay.right_shift(x, number(1, "int8")), BYTE),
     "a quotient": (lambda x: relay.floor_divide(relay.nn.relu(x), number(3, "int8")), (0, 127)),
     "a quotient by less than 1": (lambda x: relay.floor_divide(x, number(-1, "int8")), None),
@@ -194,6 +197,37 @@ def test_what_wraps_behind_the_pool_keeps_the_steps_in_front(name):
         (after,) = execute(build(mod), {"x": values})
     assert np.array_equal(before, after), report
     assert report.sites[0].refusal.reason is Reason.INTEGER_OVERFLOW, report
+
+
+REDUCED = {
+    "mean": lambda x: relay.mean(x, axis=0),
+    "sum": lambda x: relay.sum(x, axis=0),
+    "prod": lambda x: relay.prod(x, axis=0),
+    "mean of a half": lambda x: relay.mean(relay.right_shift(x, relay.const(1)), axis=0),
+}
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_what_wraps_in_a_reduction_behind_keeps_the_steps_in_front(name):
+    x = relay.var("x", shape=(4, 8), dtype="int32")
+    mod = module(REDUCED[name](relay.max(relay.nn.relu(x), axis=1)))
+    values = np.random.default_rng(0).integers(2**29 + 2**28, 2**30, (4, 8)).astype("int32")
+    (before,) = execute(build(mod), {"x": values})
+    with tvm_reorder.enabled(decision="exchange") as report:
+        (after,) = execute(build(mod), {"x": values})
+    assert np.array_equal(before, after), report
+    assert report.sites[0].refusal.reason is Reason.INTEGER_OVERFLOW, report
+
+
+@pytest.mark.parametrize("reduce", [relay.mean, relay.min, relay.max, relay.argmax, relay.sum])
+def test_what_fits_in_a_reduction_behind_lets_the_steps_move(reduce):
+    x = relay.var("x", shape=(4, 8), dtype="int8")
+    mod = module(reduce(relay.max(relay.nn.relu(x).astype("int32"), axis=1), axis=0))
+    values = np.random.default_rng(0).integers(-128, 128, (4, 8)).astype("int8")
+    (before,) = execute(build(mod), {"x": values})
+    with tvm_reorder.enabled(decision="exchange") as report:
+        (after,) = execute(build(mod), {"x": values})
+    assert np.array_equal(before, after) and report.exchanged, report
 
 
 def test_what_fits_behind_the_pool_lets_the_steps_move():

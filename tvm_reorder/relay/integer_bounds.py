@@ -132,7 +132,8 @@ class _Reader:
             is_known = len(operands) == len(value.args) and None not in operands
             return _fit(derive(value, *operands), everything) if is_known else None
         has_pattern = value.op.get_attr("TOpPattern") is not None
-        return everything if has_pattern and read_pattern(value) > OpPattern.INJECTIVE else None
+        # What is read from memory; a reduction computes what comes after it in its own kernel.
+        return everything if has_pattern and read_pattern(value) > OpPattern.COMM_REDUCE else None
 
     def _bound_products(self, producer: relay.Call) -> Bound | None:
         """Of a convolution or dense layer, which sums in the kernel of the steps on it.
@@ -289,6 +290,8 @@ _DERIVED: dict[str, Callable[..., Bound | None]] = {
     **dict.fromkeys(("divide", "floor_divide", "trunc_divide"), _quotient),
     "nn.pad": _pad,
     "sum": _sum,
+    "mean": _sum,  # a quotient of the sum, which has to fit too
+    "min": _same,
     "nn.avg_pool2d": _average,
 }
 
