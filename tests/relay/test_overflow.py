@@ -238,3 +238,128 @@ def test_what_fits_behind_the_pool_lets_the_steps_move():
     with tvm_reorder.enabled(decision="exchange") as report:
         build(module(chosen + relay.const(7, "int32")))
     assert report.exchanged, report
+
+
+def _assert_equal_everywhere(mod, inputs, **options):
+    (before,) = execute(build(mod), inputs)
+    with tvm_reorder.enabled(**{"decision": "exchange", **options}) as report:
+        (after,) = execute(build(mod), inputs)
+    assert np.array_equal(before, after), report
+    return report.sites[0]
+
+
+SQUARED = {
+    "in front": lambda x, z: max_pool(relay.nn.relu(relay.maximum(x, z))),
+    "below the steps": lambda x, z: max_pool(relay.nn.relu(relay.power(x, z))),
+    "behind": lambda x, z: relay.nn.relu(max_pool(relay.nn.relu(x)) + z),
+}
+
+
+@pytest.mark.parametrize("name", SQUARED)
+@pytest.mark.parametrize("power", [2, 3, 4])
+def test_no_step_leaves_the_cast_of_an_integer_that_wraps(name, power):
+    """LLVM takes z * z for no less than 0, and drops a ReLU that stands in one kernel with it."""
+    x = relay.var("x", shape=(1, 4, 8, 8))
+    z = relay.var("z", shape=(1, 4, 1, 1), dtype="int32")
+    product = {2: z * z, 3: z * z * z, 4: (z * z) * (z * z)}[power]
+    values = np.random.default_rng(0).normal(size=(1, 4, 8, 8)).astype("float32")
+    inputs = {"x": values, "z": np.full((1, 4, 1, 1), 50_000, "int32")}
+    site = _assert_equal_everywhere(module(SQUARED[name](x, product.astype("float32"))), inputs)
+    if power != 3:  # of either sign: nobody can tell anything from it
+        assert site.refusal.reason is Reason.INTEGER_OVERFLOW, site.explanation
+
+
+@pytest.mark.parametrize("name", ["mask", "scaled mask", "index", "range"])
+def test_an_integer_of_either_sign_or_that_fits_lets_the_steps_move(name):
+    x = relay.var("x", shape=(2, 16, 8))
+    ids = relay.var("z", shape=(2, 16), dtype="int64")
+    mask = relay.expand_dims(relay.const(1, "int64") - ids, 2)
+    bit = relay.expand_dims(relay.clip(ids, 0, 1), 2)
+    table = constant(np.random.default_rng(0).normal(size=(10, 8)))
+    data = {
+        "mask": x * mask.astype("float32"),
+        "scaled mask": x * (mask * relay.const(-10_000, "int64")).astype("float32"),
+        "index": relay.maximum(
+            x, relay.take(table, (ids * ids).astype("int32"), axis=0, mode="clip")
+        ),
+        "range": x * (bit * bit).astype("float32"),
+    }[name]
+    values = np.random.default_rng(1).normal(size=(2, 16, 8)).astype("float32")
+    inputs = {"x": values, "z": np.random.default_rng(2).integers(0, 2, (2, 16))}
+    site = _assert_equal_everywhere(module(relay.max(relay.tanh(data), axis=1)), inputs)
+    assert site.status is Status.EXCHANGED, site.explanation
+
+
+CAST_BACK = {
+    "a cast": lambda x: x.astype("float32"),
+    "a cast to half": lambda x: x.astype("float16"),
+    "and relu": lambda x: relay.nn.relu(x.astype("float32")),
+    "and a whole factor": lambda x: x.astype("float32") * relay.const(1.0),
+    "and floor": lambda x: relay.floor(x.astype("float32")),
+}
+
+
+@pytest.mark.parametrize("name", CAST_BACK)
+@pytest.mark.parametrize("dtype, factor", [("uint16", 40_000), ("uint8", 2**24 - 1)])
+def test_integers_that_wrap_behind_a_pool_of_floats_keep_the_cast_in_front(name, dtype, factor):
+    """LLVM makes i of int(float(i)), whose sign it knows, and of i * c what it would be unbound."""
+    x = relay.var("x", shape=(1, 4, 8, 8), dtype=dtype)
+    whole = max_pool(CAST_BACK[name](x)).astype("int32") * relay.const(factor)
+    mod = module(relay.right_shift(whole, relay.const(2)))
+    most = 60_000 if "half" in name else np.iinfo(dtype).max
+    inputs = {"x": np.full((1, 4, 8, 8), min(most, np.iinfo(dtype).max), dtype)}
+    site = _assert_equal_everywhere(mod, inputs)
+    assert site.refusal.reason is Reason.INTEGER_OVERFLOW, site.explanation
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "scale", "no integers", "fits"])
+def test_what_nobody_follows_the_integers_through_lets_the_cast_move(name):
+    x = relay.var("x", shape=(1, 4, 8, 8), dtype="float32" if name == "no integers" else "uint8")
+    steps, factor = {
+        "sigmoid": (lambda x: relay.sigmoid(x.astype("float32")), 40_000),
+        "scale": (lambda x: x.astype("float32") * relay.const(0.0235), 40_000),
+        "no integers": (relay.nn.relu, 40_000),
+        "fits": (lambda x: x.astype("float32"), 1),
+    }[name]
+    whole = max_pool(steps(x)).astype("int32") * relay.const(factor)
+    values = np.random.default_rng(0).integers(0, 256, (1, 4, 8, 8)).astype(x.type_annotation.dtype)
+    site = _assert_equal_everywhere(module(relay.right_shift(whole, relay.const(2))), {"x": values})
+    assert site.status is Status.EXCHANGED, site.explanation
+
+
+AVERAGES = {
+    "avg_pool1d": (relay.nn.avg_pool1d, (1, 4, 16), relay.nn.max_pool1d),
+    "avg_pool3d": (relay.nn.avg_pool3d, (1, 4, 8, 8, 8), relay.nn.max_pool3d),
+}
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint16", "int32"])
+@pytest.mark.parametrize("name", AVERAGES)
+def test_an_average_of_small_integers_is_not_parted_from_the_cast_behind_it(name, dtype):
+    """TVM computes 32 bits of it: a kernel that ended there would not fit its storage."""
+    average, shape, pool = AVERAGES[name]
+    size = (2,) * (len(shape) - 2)
+    x = relay.var("x", shape=shape, dtype=dtype)
+    quotient = average(relay.clip(x, 0, 8), pool_size=size, strides=size)
+    mod = module(pool(relay.sigmoid(quotient.astype("float32")), size, size))
+    values = np.random.default_rng(0).integers(0, 16, shape).astype(dtype)
+    site = _assert_equal_everywhere(mod, {"x": values})
+    assert site.status is Status.EXCHANGED, site.explanation
+    assert ("TVM stores 32 bits" in site.explanation) is (dtype != "int32"), site.explanation
+
+
+BOUND_TO_FOLD = {
+    "a product": lambda x: x * relay.const(0.0) + relay.const(3e38),
+    "a difference": lambda x: (x - x) + relay.const(3e38),
+    "a clip": lambda x: relay.clip(x, 3e38, 3e38),
+}
+
+
+@pytest.mark.parametrize("name", BOUND_TO_FOLD)
+def test_one_number_does_not_come_to_stand_before_a_cast(name):
+    """TVM folds both, and builds no literal that its dtype does not hold."""
+    x = relay.var("x", shape=(1, 4, 8, 8))
+    mod = module(max_pool(BOUND_TO_FOLD[name](x)).astype("int32"))
+    values = np.random.default_rng(0).normal(size=(1, 4, 8, 8)).astype("float32")
+    site = _assert_equal_everywhere(mod, {"x": values})
+    assert site.refusal.reason is Reason.NOT_COMPILED, site.explanation

@@ -206,6 +206,20 @@ def test_channels_with_negative_multipliers_are_taken_at_their_minimum():
     assert_equal_on(mod, inputs, WITHOUT_SSE41)
 
 
+@pytest.mark.parametrize("axes", [[4], [1]])
+def test_products_per_axis_stay_in_front_of_a_pool_over_blocks(axes):
+    """AlterOpLayout would look for the axis in a layout that the pool names, and fail the build."""
+    x = relay.var("x", shape=(1, 3, 8, 8, 1), dtype="int32")
+    numbers = [constant([value] * (3 if axes == [1] else 1), "int32") for value in (2**30, 0, 0)]
+    scaled = relay.op._make.fixed_point_multiply_per_axis(x, *numbers, False, False, axes)
+    small = relay.clip(scaled, -100, 100)
+    for value, status in ((small, Status.EXCHANGED), (scaled, Status.REFUSED)):
+        mod = module(max_pool(value, layout="NCHW1c"))
+        inputs = [RNG.integers(-128, 128, (1, 3, 8, 8, 1)).astype("int32")]
+        report = assert_equal_on(mod, inputs, WITHOUT_SSE41)
+        assert report.sites[0].status is status, report
+
+
 def test_other_targets_have_instructions_of_their_own():
     mod = integer_net(lambda x: relay.fixed_point_multiply(x, 2**30 + 1, 0))
     site = only_site(mod, target="llvm -mtriple=aarch64-linux-gnu")

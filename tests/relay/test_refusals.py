@@ -187,6 +187,10 @@ CASES = {
         Reason.NON_FINITE_CONSTANT,
         lambda: conv_net(lambda x: x + channels_first([0, 0, np.inf, 0])),
     ),
+    "a slope that is none": (
+        Reason.NON_FINITE_CONSTANT,
+        lambda: conv_net(lambda x: relay.nn.leaky_relu(x, float("nan"))),
+    ),
     "softsign": (
         Reason.DECREASES_AS_COMPUTED,
         lambda: conv_net(lambda x: x / (relay.const(1.0) + relay.abs(x))),

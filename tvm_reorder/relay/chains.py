@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import chain as join
 
 from tvm import relay
 from tvm.ir import Op
@@ -24,13 +25,21 @@ from .facts import read_dtype, read_shape
 from .flat_prelu import read_flat_prelu
 from .fused_with import ANCHORED, find_anchor, find_kernel, is_elementwise_kernel
 from .inseparable import find_inseparable
-from .integer_bounds import find_overflow_behind, read_integer_bound
-from .layouts import may_be_blocked, shows_layout
+from .integer_bounds import (
+    climb_behind,
+    find_overflow,
+    find_overflow_behind,
+    hides_integers,
+    is_cast_from_float,
+    is_cast_to_float,
+    read_integer_bound,
+)
+from .layouts import breaks_on_blocks, may_be_blocked, shows_layout
 from .moves import Moves, as_moved, is_flat_prelu, is_move, read_moves, undo_one_another
 from .nan import do_keep_nan
 from .operands import explain_unknown, find_source, shrink
 from .operators import read_operator
-from .pairs import climb_operands, list_operands
+from .pairs import climb_all, climb_operands, list_above, list_operands
 from .patterns import AVERAGE_POOLS, MAX_POOLS, PRODUCERS
 from .quantised import build_signed_rounding, read_signed_rounding
 from .reductions import drops_axes, is_reduction, read_reduced_axes
@@ -47,6 +56,7 @@ from .steps import (
     find_shared_scalar,
     find_sharing,
     find_vanishing,
+    gives_one_number,
     has_windows_of,
     needs_axes,
     read_operand_shapes,
@@ -130,7 +140,8 @@ def _hold(step: Step, refusal: Refusal | None) -> Step:
 
 
 def _heed_layout(graph: FunctionGraph, pool: relay.Call, base, steps: list[Step]) -> list[Step]:
-    """The steps, those held where they are that would change a layout that shows."""
+    """The steps, those held where they are whose move would show in a layout, or break on it."""
+    steps = [_hold(step, _find_blocks(pool, step)) for step in steps]
     is_reshaped = drops_axes(pool) and any(map(needs_axes, steps))
     if not is_reshaped and not any(step.moves for step in steps):
         return steps
@@ -138,6 +149,15 @@ def _heed_layout(graph: FunctionGraph, pool: relay.Call, base, steps: list[Step]
         return steps
     held = (_hold(step, _find_reshaped(step)) if is_reshaped else step for step in steps)
     return [replace(step, may_lose_moves=False) for step in held]
+
+
+def _find_blocks(pool: relay.Call, step: Step) -> Refusal | None:
+    """Set if TVM does not build the step behind a pool over blocks of channels."""
+    call = next((call for call in step.region if breaks_on_blocks(pool, call)), None)
+    if call is None:
+        return None
+    subject, actual = f"{op_name(call)} behind the pool", f"over {pool.attrs.layout}"
+    return Refusal(Reason.LAYOUT, subject, actual, "over channels that are not in blocks")
 
 
 def _find_reshaped(step: Step) -> Refusal | None:
@@ -183,16 +203,58 @@ def read_chain(
         totals=tuple(_describe_prefixes(steps, scene)),
         plane_shape=scene.pool.plane_shape,
     )
-    behind = chain.undefined or _find_overflow_behind(graph, pool, chain)
-    return replace(chain, undefined=behind), steps
+    undefined = (
+        chain.undefined
+        or _find_overflow_beside(pool, base, steps, scene)
+        or _find_overflow_behind(graph, pool, chain, steps)
+        or _find_folded_cast(graph, pool, steps)
+    )
+    return replace(chain, undefined=undefined), steps
 
 
-def _find_overflow_behind(graph, pool, chain: Chain) -> Refusal | None:
-    """Set if an operator that shares the pool's kernel may overflow."""
-    if not chain.links or not is_integer(chain.base_dtypes[0]):
+def _find_overflow_beside(pool, base, steps: list[Step], scene: Scene) -> Refusal | None:
+    """Set if an integer that a kernel of the chain computes besides the data may overflow."""
+    if not steps:
         return None
-    name = find_overflow_behind(graph, pool, follow_chain(chain)[0][0])
+    operands = (climb_operands(step) for step in steps)
+    behind = climb_all(scene.pairs.list_behind(pool)[0])
+    value = find_overflow(join.from_iterable([list_above(base), *operands, behind]))
+    return value and overflow(op_name(value), read_dtype(value))
+
+
+def _find_overflow_behind(graph, pool, chain: Chain, steps: list[Step]) -> Refusal | None:
+    """Set if an operator that shares the pool's kernel may overflow, and a step would show it."""
+    if not chain.links:
+        return None
+    is_whole = is_integer(chain.base_dtypes[0])
+    if not is_whole and not _carry_integers(steps):
+        return None
+    bound = follow_chain(chain)[0][0] if is_whole else None
+    name = find_overflow_behind(graph, pool, bound)
     return name and overflow(f"{name} behind the pool", chain.base_dtypes[0])
+
+
+def _find_folded_cast(graph, pool, steps: list[Step]) -> Refusal | None:
+    """Set if a constant would come to stand in front of a cast to an integer.
+
+    TVM folds x * 0 - 3e38 in one kernel, and the literal that it makes of the cast fails to build.
+    """
+    folded = (call for step in steps for call in step.region if gives_one_number(call))
+    constant = next(folded, None)
+    if constant is None or not any(map(is_cast_from_float, climb_behind(graph, pool))):
+        return None
+    subject, actual = f"what {op_name(constant)} computes", "one number, before a cast"
+    return Refusal(Reason.NOT_COMPILED, subject, actual, "more, or apart from the cast")
+
+
+def _carry_integers(steps: list[Step]) -> bool:
+    """True if a cast to the pool's dtype may meet, behind the pool, a cast back."""
+    for step in steps:
+        if any(map(is_cast_to_float, [*step.region, *climb_operands(step)])):
+            return True
+        if any(map(hides_integers, step.region)):
+            return False
+    return False
 
 
 def _doubt_producer(graph, pool, top, base, steps, scene) -> Refusal | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tvm import relay
 
+from ..core.enclosure import is_integer
 from ..core.refusal import Reason, Refusal
 from .facts import read_dtype
+from .patterns import AVERAGE_POOLS
 from .sites import op_name
 
 _KEEPS_STORAGE = ("clip", "maximum", "minimum", "add", "subtract", "nn.relu")
@@ -23,18 +25,22 @@ def find_inseparable(value: relay.Expr) -> Refusal | None:
 
 
 def _find_narrow_product(value: relay.Expr) -> Refusal | None:
-    """TVM computes ``fixed_point_multiply`` of int64 in 32 bits although Relay says int64.
+    """TVM computes in 32 bits what Relay says has more or fewer, and what follows up to a cast.
 
-    So it does with what follows, up to a cast: the storage would not fit the kernel.
+    A kernel that ends there would not fit its storage: ``fixed_point_multiply`` of int64, and
+    average pools of small integers, whose divisor is an int32 (``topi/nn/pooling.h``).
     """
     dtype, product = read_dtype(value), value
     while op_name(product) in _KEEPS_STORAGE and read_dtype(product.args[0]) == dtype:
         product = product.args[0]
-    if not op_name(product).startswith("fixed_point_multiply") or dtype == "int32":
+    name = op_name(product)
+    is_other = name.startswith("fixed_point_multiply") and dtype != "int32"
+    is_other |= name in AVERAGE_POOLS and is_integer(dtype) and dtype not in ("int32", "int64")
+    if not is_other:
         return None
     return Refusal(
         Reason.CONTRACTION,
-        f"{op_name(product)} of {dtype}",
+        f"{name} of {dtype}",
         "separated from the cast behind it (TVM stores 32 bits of it)",
         "in one kernel with it",
     )

@@ -19,10 +19,12 @@ Behind the pool
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from math import prod
 
 import numpy as np
+import tvm
 from tvm import relay
 from tvm.ir import Op
 from tvm.relay.op import OpPattern
@@ -30,9 +32,9 @@ from tvm.relay.op import OpPattern
 from ..core.enclosure import FLOATS, is_integer, round_to
 from ..core.intervals import dtype_range
 from .facts import read_constant, read_dtype, read_shape
-from .patterns import MAX_POOLS, MAX_REDUCTION, PRODUCERS
+from .patterns import AVERAGE_POOLS, MAX_POOLS, MAX_REDUCTION, PRODUCERS
 from .reductions import read_reduced_axes
-from .sites import FunctionGraph, op_name, read_pattern
+from .sites import FunctionGraph, climb, op_name, read_pattern
 
 Bound = tuple[int, int]
 _POOLS = (*MAX_POOLS, MAX_REDUCTION)
@@ -55,7 +57,32 @@ def read_integer_bound(value: relay.Expr) -> Bound | None:
     return _Reader().read(value)
 
 
-def find_overflow_behind(graph: FunctionGraph, pool: relay.Call, bound: Bound) -> str | None:
+def find_overflow(values: Iterable[relay.Expr]) -> relay.Expr | None:
+    """The first integer whose sign LLVM may take for known, because it does not see it overflow.
+
+    To LLVM z * z is not negative: of max(x, cast(z * z)) it would drop a ReLU in the same kernel.
+    Where the sign is open, 1 - z say, a float that it is cast to tells nothing more than its range.
+
+    Parameters
+    ----------
+    values : iterable of relay.Expr
+        What is computed in some kernel.
+    """
+    reader, unbounded = _Reader(), _Reader(is_wrapping=True)
+    for value in values:
+        if op_name(value) != "cast" or _is_whole(value) or not _is_signed(value.args[0]):
+            continue
+        whole = value.args[0]
+        if reader.read(whole) is None:
+            bound = unbounded.read(whole)
+            if bound is None or bound[0] >= 0 or bound[1] <= 0:
+                return whole
+    return None
+
+
+def find_overflow_behind(
+    graph: FunctionGraph, pool: relay.Call, bound: Bound | None = None
+) -> str | None:
     """The operator behind a pool, in its kernel, that may overflow; None if there is none.
 
     Parameters
@@ -63,23 +90,66 @@ def find_overflow_behind(graph: FunctionGraph, pool: relay.Call, bound: Bound) -
     graph : FunctionGraph
         The function.
     pool : relay.Call
-        The pool, of integers.
-    bound : pair of int
-        Interval of its values.
+        The pool.
+    bound : pair of int, optional
+        Interval of its values, if they are integers.
     """
-    reader, waiting, seen = _Reader({pool: bound}), [pool], {pool}
+    reader = _Reader({pool: bound} if bound else {}, takes_casts=True)
+    for call in climb_behind(graph, pool, hides_integers):
+        if _is_whole(call) and reader.read(call) is None:
+            return op_name(call)
+    return None
+
+
+def climb_behind(
+    graph: FunctionGraph, pool: relay.Call, ends: Callable[[relay.Call], bool] = lambda call: False
+) -> Iterator[relay.Call]:
+    """The operators behind a pool that may share its kernel, up to where `ends` is true of one."""
     # Behind a reduction a kernel of steps begins, which takes in what a pool's kernel does not.
     is_reduction = op_name(pool) == MAX_REDUCTION
     most = OpPattern.COMM_REDUCE if is_reduction else OpPattern.BROADCAST
-    while waiting:
-        for call in graph.calls_with(waiting.pop()):
-            if call in seen or read_pattern(call) > most:
-                continue
-            if _is_whole(call) and reader.read(call) is None:
-                return op_name(call)
-            seen.add(call)
-            waiting.append(call)
-    return None
+
+    def find_users(value: relay.Expr) -> list[relay.Call]:
+        calls = graph.calls_with(value)
+        return [call for call in calls if read_pattern(call) <= most and not ends(call)]
+
+    return islice(climb(pool, find_users), 1, None)
+
+
+def hides_integers(call: relay.Call) -> bool:
+    """True for a function of floats through which LLVM follows no integer.
+
+    It knows int(float(i)) for i, and sums and products with whole numbers between the two casts.
+    """
+    if _is_whole(call):
+        return False
+    if op_name(call) in ("multiply", "divide"):
+        return any(map(_is_fractional, call.args))
+    return op_name(call) in _TRANSCENDENTAL
+
+
+def _is_fractional(value: relay.Expr) -> bool:
+    """True for a constant of which no element is whole, or one by one part of a whole number."""
+    numbers = read_constant(value)
+    if numbers is None or not np.isfinite(numbers).all():
+        return False
+    return bool(
+        np.all(numbers != np.trunc(numbers)) and np.all(1 / numbers != np.trunc(1 / numbers))
+    )
+
+
+def is_cast_to_float(value: relay.Expr) -> bool:
+    """True for a cast from an integer to a float."""
+    return op_name(value) == "cast" and _is_whole(value.args[0]) and not _is_whole(value)
+
+
+def is_cast_from_float(value: relay.Expr) -> bool:
+    """True for a cast from a float to an integer."""
+    return op_name(value) == "cast" and _is_whole(value) and not _is_whole(value.args[0])
+
+
+def _is_signed(value: relay.Expr) -> bool:
+    return (read_dtype(value) or "").startswith("int")
 
 
 def _is_whole(value: relay.Expr) -> bool:
@@ -89,10 +159,27 @@ def _is_whole(value: relay.Expr) -> bool:
 
 
 class _Reader:
-    """Bounds of expressions, each computed once."""
+    """Bounds of expressions, each computed once.
 
-    def __init__(self, known: dict[relay.Expr, Bound | None] | None = None):
+    Parameters
+    ----------
+    known : dict
+        Bounds that are known before.
+    is_wrapping : bool
+        False if what may overflow has no bound; True if it has the one that LLVM takes it for.
+    takes_casts : bool
+        False if a cast from a float has no bound; True if it may be all that its dtype holds.
+    """
+
+    def __init__(
+        self,
+        known: dict[relay.Expr, Bound | None] | None = None,
+        is_wrapping: bool = False,
+        takes_casts: bool = False,
+    ):
         self._known = known or {}
+        self._is_wrapping = is_wrapping
+        self._takes_casts = takes_casts
         self._seen = 0
 
     def read(self, value: relay.Expr) -> Bound | None:
@@ -103,8 +190,7 @@ class _Reader:
         return self._known[value]
 
     def _derive(self, value: relay.Expr) -> Bound | None:
-        dtype = read_dtype(value)
-        everything = (0, 1) if dtype == "bool" else dtype_range(dtype)
+        dtype, everything = read_dtype(value), _find_everything(value)
         constant = read_constant(value)
         if constant is not None:
             return (int(constant.min()), int(constant.max())) if constant.size else everything
@@ -115,7 +201,7 @@ class _Reader:
         if not isinstance(value.op, Op):
             return everything
         if value.op.name in PRODUCERS:
-            return _fit(self._bound_products(value), everything)
+            return self._fit(self._bound_products(value), everything)
         if value.op.name in _POOLS:
             bound = self.read(value.args[0])  # it comes from memory
             return bound if bound and not _may_miss_data(value) else everything
@@ -123,17 +209,25 @@ class _Reader:
             parts = [self.read(field) for field in value.args[0].fields]
             return None if None in parts or not parts else _hull(parts)
         if value.op.name == "cast" and not _is_whole(value.args[0]):
-            return _fit(_read_clipped(value.args[0]), everything)
+            clipped = _fit(_read_clipped(value.args[0]), everything)
+            return clipped or (everything if self._takes_casts else None)
         operands = [self.read(a) for a in value.args if _is_whole(a)]
         if value.op.name in _WITHIN_DTYPE or dtype == "bool":
             return None if None in operands else everything
         derive = _DERIVED.get(value.op.name)
         if derive is not None:
             is_known = len(operands) == len(value.args) and None not in operands
-            return _fit(derive(value, *operands), everything) if is_known else None
+            return self._fit(derive(value, *operands), everything) if is_known else None
         has_pattern = value.op.get_attr("TOpPattern") is not None
         # What is read from memory; a reduction computes what comes after it in its own kernel.
         return everything if has_pattern and read_pattern(value) > OpPattern.COMM_REDUCE else None
+
+    def _fit(self, bound: Bound | None, limits: Bound) -> Bound | None:
+        """The bound if the dtype can hold it, or what of it the dtype can hold."""
+        if bound is None or not self._is_wrapping:
+            return _fit(bound, limits)
+        low, high = (min(max(end, limits[0]), limits[1]) for end in bound)
+        return low, high
 
     def _bound_products(self, producer: relay.Call) -> Bound | None:
         """Of a convolution or dense layer, which sums in the kernel of the steps on it.
@@ -155,6 +249,12 @@ class _Reader:
         # Padding with zeros belongs to the convolution.
         largest = weights * max(abs(end) for end in read)
         return -largest, largest
+
+
+def _find_everything(value: relay.Expr) -> Bound:
+    """What the dtype of an integer or a bool holds."""
+    dtype = read_dtype(value)
+    return (0, 1) if dtype == "bool" else dtype_range(dtype)
 
 
 def _list_summed(producer: relay.Call, rank: int) -> tuple[int, ...]:
@@ -199,8 +299,15 @@ def _subtract(call, left, right):
 
 
 def _multiply(call, left, right):
+    if tvm.ir.structural_equal(*call.args):
+        return _square(left)
     ends = [a * b for a in left for b in right]
     return min(ends), max(ends)
+
+
+def _square(bound: Bound) -> Bound:
+    ends = [end * end for end in bound]
+    return 0 if bound[0] <= 0 <= bound[1] else min(ends), max(ends)
 
 
 def _negative(call, data):
@@ -250,8 +357,12 @@ def _sum(call, data):
 
 
 def _average(call, data):
-    """Of its sum, which has to fit too; what is padded with is 0."""
-    return _times(data, [int(extent) for extent in call.attrs.pool_size])
+    """Of its sum, which has to fit too; what is padded with is 0.
+
+    A global or adaptive pool sums at most everything.
+    """
+    size = getattr(call.attrs, "pool_size", None) or read_shape(call.args[0].checked_type)
+    return _times(data, [extent and int(extent) for extent in size])
 
 
 def _may_miss_data(pool: relay.Call) -> bool:
@@ -292,9 +403,16 @@ _DERIVED: dict[str, Callable[..., Bound | None]] = {
     "sum": _sum,
     "mean": _sum,  # a quotient of the sum, which has to fit too
     "min": _same,
-    "nn.avg_pool2d": _average,
+    **dict.fromkeys(AVERAGE_POOLS, _average),
 }
 
+_TRANSCENDENTAL = frozenset(
+    [
+        *("sigmoid", "tanh", "exp", "log", "log2", "log10", "erf", "sqrt", "rsqrt", "power"),
+        *("atan", "sinh", "cosh", "asinh", "asin", "acos", "acosh", "atanh", "sin", "cos", "tan"),
+        *("fast_exp", "fast_tanh", "fast_erf"),
+    ]
+)
 _JOINS = frozenset(["concatenate", "stack"])
 # Nothing overflows in them, and they give no more than that it is a number of their dtype.
 _WITHIN_DTYPE = frozenset(

@@ -43,6 +43,16 @@ def may_be_blocked(value: relay.Expr) -> bool:
     return any(op_name(expr) in _ALTERED for expr in climb(value, read_operands))
 
 
+def breaks_on_blocks(pool: relay.Call, call: relay.Call) -> bool:
+    """True for an operator that AlterOpLayout fails at behind a pool over blocks of channels.
+
+    It takes the layout that the pool names for a new one, and looks for the axes in the old one
+    (``FixedPointMultiplyPerAxisInferCorrectLayout`` in ``src/relay/op/tensor/transform.cc``).
+    """
+    is_blocked = any(letter.islower() for letter in str(getattr(pool.attrs, "layout", "")))
+    return is_blocked and op_name(call) == "fixed_point_multiply_per_axis"
+
+
 def shows_layout(graph: FunctionGraph, value: relay.Expr) -> bool:
     """True if something that a value goes into may depend on the layout in which it is handed on.
 

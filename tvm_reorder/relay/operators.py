@@ -90,6 +90,8 @@ def _read_clip(call, scene):
 
 def _read_leaky_relu(call, scene):
     alpha, dtype = float(call.attrs.alpha), read_dtype(call)
+    if not np.isfinite(alpha):
+        return non_finite("the slope of nn.leaky_relu")
     kind = object if is_integer(dtype) else "float64" if dtype == "bfloat16" else dtype
     slope = int(alpha) if kind is object else alpha  # TVM casts it to the dtype
     return Reading(make_leaky("nn.leaky_relu", np.asarray(slope, kind), scene.pool))

@@ -185,13 +185,13 @@ class PairReader:
         owners = {call: k for k, step in enumerate(steps) for call in step.region}
         beyond = len(steps)
         behind = self._read_behind(pool, top, owners, beyond, steps)
-        above = _list_above(base)
+        above = list_above(base)
         found = [*behind, *self._read_above(above, beyond)]
         for k, step in enumerate(steps):
             found += self._read_step(k, step, owners, beyond)
             found += self._read_inside(k, climb_operands(step))
-        others, count = self._list_behind(pool)
-        found += self._read_inside(BEHIND, _climb_all(others))
+        others, count = self.list_behind(pool)
+        found += self._read_inside(BEHIND, climb_all(others))
         if max(count, len(above)) + len(owners) > _MANY:
             found = [replace(pair, is_fragile=True) for pair in found]
         return tuple(dict.fromkeys(found))
@@ -204,7 +204,7 @@ class PairReader:
             for met in _find_met(expr, self.kernels, self.behind.shared, {}):
                 yield Pair(place, place, met.name, met.is_fragile)
 
-    def _list_behind(self, pool: relay.Call) -> tuple[list[relay.Expr], int]:
+    def list_behind(self, pool: relay.Call) -> tuple[list[relay.Expr], int]:
         """What the operators in a pool's kernel behind it take besides, and how many they are."""
         if self.behind.graph is None:
             return [], 0
@@ -264,7 +264,7 @@ class PairReader:
             yield Pair(beyond, beyond, "a product and a sum")
 
 
-def _list_above(base: relay.Expr) -> list[relay.Expr]:
+def list_above(base: relay.Expr) -> list[relay.Expr]:
     """A value and what is computed in its kernel, one more than a kernel has; see `_MOST`."""
     if _is_reduction(base):
         return []  # nothing of its kernel changes
@@ -279,10 +279,11 @@ def list_operands(step) -> list[relay.Expr]:
 
 def climb_operands(step) -> Iterator[relay.Expr]:
     """What is computed in the kernel of a step for it to take besides its data."""
-    return _climb_all(list_operands(step))
+    return climb_all(list_operands(step))
 
 
-def _climb_all(values: Iterable[relay.Expr]) -> Iterator[relay.Expr]:
+def climb_all(values: Iterable[relay.Expr]) -> Iterator[relay.Expr]:
+    """Values and what is computed in their kernels."""
     for value in values:
         yield from islice(climb(value, _find_above), _MOST)
 

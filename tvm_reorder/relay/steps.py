@@ -8,6 +8,7 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
+import tvm
 from tvm import relay
 
 from ..core.chain import Link
@@ -209,6 +210,16 @@ def find_vanishing(step: Step) -> Refusal | None:
                 subject = f"the {neutral} that {op_name(call)} takes, in each place of the window,"
                 return Refusal(Reason.UNPROVEN, subject, "dropped behind the pool by TVM", "kept")
     return None
+
+
+def gives_one_number(call: relay.Call) -> bool:
+    """True for x * 0, x - x and a clip without room, which TVM's simplifier folds even for NaN."""
+    if op_name(call) == "clip":
+        return not call.attrs.a_min < call.attrs.a_max
+    if op_name(call) == "subtract":
+        return bool(tvm.ir.structural_equal(*call.args))
+    numbers = map(read_constant, call.args) if op_name(call) == "multiply" else ()
+    return any(each is not None and each.size == 1 and not each.any() for each in numbers)
 
 
 def _is_float_scalar(value: relay.Expr) -> bool:
