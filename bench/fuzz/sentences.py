@@ -305,6 +305,17 @@ class Writer:
         for _ in range(self.random.randint(1, 2)):
             self._draw_named("cast")
 
+    def integers_behind(self) -> None:
+        """A cast to integers, a product that may wrap, and what asks for its sign."""
+        self._add(["cast", {"dtype": "int32"}])
+        self._add(["multiply", {"constant": self.random.choice((3, 40_000, 2**24 - 1))}])
+        readers = (
+            ["right_shift", {"constant": 2}],
+            ["nn.relu", {}],
+            ["cast", {"dtype": "float32"}],
+        )
+        self._add(self.random.choice(readers))
+
     def movement_behind(self) -> None:
         """A reshape or the like."""
         self._draw(MOVEMENT)
@@ -364,6 +375,7 @@ _BEHINDS = {
     Writer.product_and_sum: 2,
     Writer.reader_of_zeros: 2,
     Writer.cast_behind: 2,
+    Writer.integers_behind: 1,
     Writer.movement_behind: 1,
     Writer.producer_behind: 1,
 }

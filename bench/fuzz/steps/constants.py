@@ -40,7 +40,15 @@ SHAPES: dict[str, str | None] = {
 _SHAPE_WEIGHTS = {"scalar": 9, "one": 2, "channel": 8, "short": 2, "batch": 1, "plane": 2}
 _SHAPE_WEIGHTS |= {"full": 2, "varying": 1, "row": 1, "column": 1}
 # How it is given: see `_give`.
-FORMS = {"constant": 12, "input": 1, "unfolded": 1, "filled": 1, "computed": 1, "shared": 1}
+FORMS = {
+    "constant": 12,
+    "input": 1,
+    "unfolded": 1,
+    "filled": 1,
+    "computed": 1,
+    "shared": 1,
+    "squared": 1,
+}
 
 
 def draw_number(random: Random, dtype: str) -> float:
@@ -149,7 +157,8 @@ def make_constant(
 def _give(maker: Maker, array: np.ndarray, given: dict, dtype: str) -> relay.Expr:
     """The constant as such, as one that other steps have too, or as what is computed.
 
-    That is an input of the graph, a product and a sum of two, or a call that nobody has folded yet.
+    That is an input of the graph, a product and a sum of two, the square of an integer, which may
+    wrap, or a call that nobody has folded yet.
     """
     form = given.get("as", "constant")
     if form == "input":
@@ -157,6 +166,9 @@ def _give(maker: Maker, array: np.ndarray, given: dict, dtype: str) -> relay.Exp
     if form == "computed" and is_float(dtype):
         factor, addend = (maker.add_input(array.shape, dtype) for _ in range(2))
         return relay.add(relay.multiply(factor, as_constant(array, dtype)), addend)
+    if form == "squared" and is_float(dtype):
+        whole = maker.add_input(array.shape, "int32")
+        return relay.multiply(whole, whole).astype(dtype)
     if form == "shared":
         return maker.share(array, dtype)
     if form == "filled":
