@@ -8,6 +8,7 @@ import pytest
 import tvm
 from tvm import relay
 
+import tvm_reorder
 from tvm_reorder import ReorderConfig
 from tvm_reorder.certify import store
 from tvm_reorder.certify.certifier import certify
@@ -288,3 +289,17 @@ def test_what_is_called_pointwise_and_repeats_values_is_no_function_of_one(own, 
 
 def draw_half():
     return {"x": np.random.default_rng(3).normal(size=(1, 4, 8, 8)).astype("float16")}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_function_without_a_type_on_vectors_is_no_error(dtype):
+    """The slopes of a PReLU along the batch are a vector of one."""
+    x = relay.var("x", shape=(1, 4, 8, 8), dtype=dtype)
+    finite = relay.where(relay.isfinite(x), x, relay.const(-0.5, dtype))
+    slopes = relay.const(np.array([1.8], dtype))
+    active = relay.nn.prelu(finite, slopes, axis=0)
+    pooled = relay.nn.max_pool2d(active, (2, 2), (2, 2), ceil_mode=True)
+    with tvm_reorder.enabled(decision="exchange") as report:
+        with tvm.transform.PassContext(opt_level=3):
+            relay.optimize(tvm.IRModule.from_expr(pooled), "llvm")
+    assert not report.errors and report.exchanged, report
