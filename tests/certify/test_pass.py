@@ -291,15 +291,23 @@ def draw_half():
     return {"x": np.random.default_rng(3).normal(size=(1, 4, 8, 8)).astype("float16")}
 
 
+ALONG_AN_AXIS = {
+    "prelu": lambda x, numbers: relay.nn.prelu(x, numbers, axis=0),
+    "bias_add": lambda x, numbers: relay.sin(relay.nn.bias_add(x, numbers, axis=0)),
+}
+
+
+@pytest.mark.parametrize("name", ALONG_AN_AXIS)
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_a_function_without_a_type_on_vectors_is_no_error(dtype):
-    """The slopes of a PReLU along the batch are a vector of one."""
+def test_what_takes_a_vector_along_an_axis_is_no_function_and_no_error(dtype, name, capfd):
+    """Along the batch it is a vector of one, which no longer vector of data goes with."""
     x = relay.var("x", shape=(1, 4, 8, 8), dtype=dtype)
     finite = relay.where(relay.isfinite(x), x, relay.const(-0.5, dtype))
     slopes = relay.const(np.array([1.8], dtype))
-    active = relay.nn.prelu(finite, slopes, axis=0)
+    active = relay.nn.relu(ALONG_AN_AXIS[name](finite, slopes))
     pooled = relay.nn.max_pool2d(active, (2, 2), (2, 2), ceil_mode=True)
     with tvm_reorder.enabled(decision="exchange") as report:
         with tvm.transform.PassContext(opt_level=3):
             relay.optimize(tvm.IRModule.from_expr(pooled), "llvm")
     assert not report.errors and report.exchanged, report
+    assert "type checker" not in capfd.readouterr().err

@@ -27,9 +27,12 @@ _SEEN_THROUGH = TRANSPARENT.union(["nn.leaky_relu"])
 _OPERATORS = re.compile(r"[\w.]+(?=\()")
 _FIRST_MARK = 0xE000  # Unicode's private characters: loaded constants, until they are numbered
 _MARK = re.compile("[\ue000-\uf8ff]")
-# Said to be pointwise, but what they give depends on the shape or the place.
+# Said to be pointwise, but what they give depends on the shape or the place, or what they take.
 _SHAPING = frozenset(
-    ["broadcast_to", "broadcast_to_like", "expand_dims", "repeat", "tile", "trilu"]
+    [
+        *("broadcast_to", "broadcast_to_like", "expand_dims", "repeat", "tile", "trilu"),
+        *("nn.bias_add", "nn.prelu"),
+    ]
 )
 _ELEMENTWISE, _BROADCAST = 0, 1  # TOpPattern, include/tvm/relay/op_attr_types.h
 

@@ -42,10 +42,15 @@ class Activation:
     evaluate: Evaluate | None = None
     worst_ulp: int | str | None = _EXACT
 
+    @property
+    def is_library(self) -> bool:
+        """True for a function that a library computes, or a polynomial in its place."""
+        return isinstance(self.worst_ulp, str)
+
     def as_map(self, name: str, dtype: str, certified: CertificateSource) -> MonotoneMap:
         """The map of operator `name` on `dtype`, as compiled."""
         worst, shown, evaluate = self.worst_ulp, name, self.evaluate
-        if isinstance(worst, str):
+        if self.is_library:
             function = FAST_MATH.get(worst, worst) if certified.fast_math else worst
             if function != worst:
                 shown, evaluate = function, ACTIVATIONS[function].evaluate

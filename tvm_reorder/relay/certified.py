@@ -168,11 +168,9 @@ def read_function(root: relay.Expr, source: relay.Expr) -> ScalarFunction | None
 def _is_settled(function: ScalarFunction) -> bool:
     """True if no pass behind this one would rewrite the function, and it has a type on vectors.
 
-    A PReLU has none, for its slopes are as many as the vector is long.  What the type checker
-    objects to would count as an error of the pass that asks, but for a context of its own.
+    In a pass context of its own: in the one around, what the type checker objects to would be an
+    error of the pass that asks.
     """
-    if "nn.prelu(" in function.text:
-        return False
     with tvm.transform.PassContext():
         try:
             mod = function.with_length(2)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain as join
 
 from tvm import relay
 from tvm.ir import Op
@@ -141,7 +140,7 @@ def _hold(step: Step, refusal: Refusal | None) -> Step:
 
 def _heed_layout(graph: FunctionGraph, pool: relay.Call, base, steps: list[Step]) -> list[Step]:
     """The steps, those held where they are whose move would show in a layout, or break on it."""
-    steps = [_hold(step, _find_blocks(pool, step)) for step in steps]
+    steps = [_hold(step, _refuse_on_blocks(pool, step)) for step in steps]
     is_reshaped = drops_axes(pool) and any(map(needs_axes, steps))
     if not is_reshaped and not any(step.moves for step in steps):
         return steps
@@ -151,7 +150,7 @@ def _heed_layout(graph: FunctionGraph, pool: relay.Call, base, steps: list[Step]
     return [replace(step, may_lose_moves=False) for step in held]
 
 
-def _find_blocks(pool: relay.Call, step: Step) -> Refusal | None:
+def _refuse_on_blocks(pool: relay.Call, step: Step) -> Refusal | None:
     """Set if TVM does not build the step behind a pool over blocks of channels."""
     call = next((call for call in step.region if breaks_on_blocks(pool, call)), None)
     if call is None:
@@ -216,9 +215,9 @@ def _find_overflow_beside(pool, base, steps: list[Step], scene: Scene) -> Refusa
     """Set if an integer that a kernel of the chain computes besides the data may overflow."""
     if not steps:
         return None
-    operands = (climb_operands(step) for step in steps)
+    operands = [value for step in steps for value in climb_operands(step)]
     behind = climb_all(scene.pairs.list_behind(pool)[0])
-    value = find_overflow(join.from_iterable([list_above(base), *operands, behind]))
+    value = find_overflow([*list_above(base), *operands, *behind])
     return value and overflow(op_name(value), read_dtype(value))
 
 

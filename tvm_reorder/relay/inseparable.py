@@ -1,4 +1,8 @@
-"""Values that TVM computes rightly, or stores, only in one kernel with what follows them."""
+"""Values that have to stay in one kernel with the step behind them.
+
+TVM 0.19 computes them otherwise, or not at all, where a kernel ends behind them: one whose storage
+is narrower than its type, and one whose bits are taken for its number.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +38,9 @@ def _find_narrow_product(value: relay.Expr) -> Refusal | None:
     while op_name(product) in _KEEPS_STORAGE and read_dtype(product.args[0]) == dtype:
         product = product.args[0]
     name = op_name(product)
-    is_other = name.startswith("fixed_point_multiply") and dtype != "int32"
-    is_other |= name in AVERAGE_POOLS and is_integer(dtype) and dtype not in ("int32", "int64")
-    if not is_other:
+    differs = name.startswith("fixed_point_multiply") and dtype != "int32"
+    differs |= name in AVERAGE_POOLS and is_integer(dtype) and dtype not in ("int32", "int64")
+    if not differs:
         return None
     return Refusal(
         Reason.CONTRACTION,

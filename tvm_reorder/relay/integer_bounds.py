@@ -31,10 +31,11 @@ from tvm.relay.op import OpPattern
 
 from ..core.enclosure import FLOATS, is_integer, round_to
 from ..core.intervals import dtype_range
+from .activations import ACTIVATIONS
 from .facts import read_constant, read_dtype, read_shape
 from .patterns import AVERAGE_POOLS, MAX_POOLS, MAX_REDUCTION, PRODUCERS
 from .reductions import read_reduced_axes
-from .sites import FunctionGraph, climb, op_name, read_pattern
+from .sites import FunctionGraph, op_name, read_pattern
 
 Bound = tuple[int, int]
 _POOLS = (*MAX_POOLS, MAX_REDUCTION)
@@ -108,12 +109,8 @@ def climb_behind(
     # Behind a reduction a kernel of steps begins, which takes in what a pool's kernel does not.
     is_reduction = op_name(pool) == MAX_REDUCTION
     most = OpPattern.COMM_REDUCE if is_reduction else OpPattern.BROADCAST
-
-    def find_users(value: relay.Expr) -> list[relay.Call]:
-        calls = graph.calls_with(value)
-        return [call for call in calls if read_pattern(call) <= most and not ends(call)]
-
-    return islice(climb(pool, find_users), 1, None)
+    users = graph.climb_users(pool, lambda call: read_pattern(call) <= most and not ends(call))
+    return islice(users, 1, None)
 
 
 def hides_integers(call: relay.Call) -> bool:
@@ -201,7 +198,7 @@ class _Reader:
         if not isinstance(value.op, Op):
             return everything
         if value.op.name in PRODUCERS:
-            return self._fit(self._bound_products(value), everything)
+            return self._limit(self._bound_products(value), everything)
         if value.op.name in _POOLS:
             bound = self.read(value.args[0])  # it comes from memory
             return bound if bound and not _may_miss_data(value) else everything
@@ -217,12 +214,12 @@ class _Reader:
         derive = _DERIVED.get(value.op.name)
         if derive is not None:
             is_known = len(operands) == len(value.args) and None not in operands
-            return self._fit(derive(value, *operands), everything) if is_known else None
+            return self._limit(derive(value, *operands), everything) if is_known else None
         has_pattern = value.op.get_attr("TOpPattern") is not None
-        # What is read from memory; a reduction computes what comes after it in its own kernel.
+        # Read from memory; but a reduction behind the pool is computed in the pool's own kernel.
         return everything if has_pattern and read_pattern(value) > OpPattern.COMM_REDUCE else None
 
-    def _fit(self, bound: Bound | None, limits: Bound) -> Bound | None:
+    def _limit(self, bound: Bound | None, limits: Bound) -> Bound | None:
         """The bound if the dtype can hold it, or what of it the dtype can hold."""
         if bound is None or not self._is_wrapping:
             return _fit(bound, limits)
@@ -406,12 +403,9 @@ _DERIVED: dict[str, Callable[..., Bound | None]] = {
     **dict.fromkeys(AVERAGE_POOLS, _average),
 }
 
+# What a library computes; of sine, cosine and tangent nothing is known.
 _TRANSCENDENTAL = frozenset(
-    [
-        *("sigmoid", "tanh", "exp", "log", "log2", "log10", "erf", "sqrt", "rsqrt", "power"),
-        *("atan", "sinh", "cosh", "asinh", "asin", "acos", "acosh", "atanh", "sin", "cos", "tan"),
-        *("fast_exp", "fast_tanh", "fast_erf"),
-    ]
+    ["power", "sin", "cos", "tan", *(name for name, row in ACTIVATIONS.items() if row.is_library)]
 )
 _JOINS = frozenset(["concatenate", "stack"])
 # Nothing overflows in them, and they give no more than that it is a number of their dtype.

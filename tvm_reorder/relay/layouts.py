@@ -58,11 +58,8 @@ def shows_layout(graph: FunctionGraph, value: relay.Expr) -> bool:
 
     Bound by a let, or given to a function or a branch, it has the layout that its type says.
     """
-
-    def find_users(expr: relay.Expr) -> list[relay.Call]:
-        return [call for call in graph.calls_with(expr) if op_name(call) not in _OF_ITS_OWN]
-
-    return not all(user is value or _follows(user) for user in climb(value, find_users))
+    users = graph.climb_users(value, lambda call: op_name(call) not in _OF_ITS_OWN)
+    return not all(user is value or _follows(user) for user in users)
 
 
 def _follows(call: relay.Call) -> bool:

@@ -208,12 +208,10 @@ class PairReader:
         """What the operators in a pool's kernel behind it take besides, and how many they are."""
         if self.behind.graph is None:
             return [], 0
-
-        def find_users(value: relay.Expr) -> list[relay.Call]:
-            calls = self.behind.graph.calls_with(value)
-            return [call for call in calls if read_pattern(call) <= OpPattern.BROADCAST]
-
-        inside = dict.fromkeys(climb(pool, find_users))
+        behind = self.behind.graph.climb_users(
+            pool, lambda call: read_pattern(call) <= OpPattern.BROADCAST
+        )
+        inside = dict.fromkeys(behind)
         operands = (operand for call in inside if call is not pool for operand in call.args)
         return [operand for operand in operands if operand not in inside], len(inside)
 

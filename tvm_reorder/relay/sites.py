@@ -113,6 +113,12 @@ class FunctionGraph:
         tuples = (each for each in self._takers.get(expr, ()) if isinstance(each, relay.Tuple))
         return [call for value in (expr, *tuples) for call in self.calls_on(value)]
 
+    def climb_users(
+        self, value: relay.Expr, follows: Callable[[relay.Call], bool]
+    ) -> Iterator[relay.Expr]:
+        """The value and all calls that it goes into, those alone that `follows` is true of."""
+        return climb(value, lambda expr: filter(follows, self.calls_with(expr)))
+
     def is_output(self, expr: relay.Expr) -> bool:
         """True if the value leaves the function, alone or in a tuple."""
         return expr in self._outputs
